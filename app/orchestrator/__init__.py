@@ -1,0 +1,69 @@
+"""The orchestrator: says who may publish, knows what is live, and shows it."""
+
+from __future__ import annotations
+
+import os
+from http import HTTPStatus
+
+from flask import Flask, Response, jsonify, request
+from sqlalchemy import URL
+from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from . import cli, events, health, internal, models, pages
+from .database import db, migrate
+from .settings import Settings, from_environment
+
+__all__ = ["create_app", "models"]
+
+LARGEST_BODY = 64 * 1024  # bytes; a callback of nginx-rtmp has a few hundred
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Return the application, with *settings* or those of the environment.
+
+    Raises:
+        RefusedSetting: see `settings.from_environment`.
+    """
+    settings = settings or from_environment(os.environ)
+    os.umask(0o077)  # the database's -wal and -shm files follow the umask, not the database's own mode
+    app = Flask(__name__)
+    app.config.update(
+        STREAMKEEP=settings,
+        SECRET_KEY=settings.jwt_secret,
+        MAX_CONTENT_LENGTH=LARGEST_BODY,
+        MAX_FORM_MEMORY_SIZE=LARGEST_BODY,
+        SQLALCHEMY_DATABASE_URI=URL.create("sqlite", database=str(settings.database_path)),
+    )
+    db.init_app(app)
+    migrate.init_app(app, db, directory=os.path.join(os.path.dirname(__file__), "migrations"))
+    for blueprint in (health.blueprint, internal.blueprint, pages.blueprint):
+        app.register_blueprint(blueprint)
+    app.cli.add_command(cli.group)
+    app.register_error_handler(HTTPException, _problem)
+    app.after_request(_page_policy)
+    events.configure(settings.log_level)
+    # Only the proxy writes X-Forwarded-*, always anew; internal callers come without it and are known by their socket.
+    app.wsgi_app = internal.RememberPeer(ProxyFix(app.wsgi_app, x_for=1, x_proto=1), settings.trusted_proxy)  # type: ignore[method-assign]  # how Flask documents middleware
+    return app
+
+
+def _problem(error: HTTPException) -> Response:
+    """Return *error* as problem details (RFC 9457)."""
+    status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
+    response = jsonify(type="about:blank", title=error.name, status=status, detail=error.description)
+    response.status_code = status
+    response.content_type = "application/problem+json"
+    return response
+
+
+def _page_policy(response: Response) -> Response:
+    """Let pages load what this host serves and nothing else: no inline script, no foreign origin."""
+    if response.mimetype == "text/html":
+        response.headers["Content-Security-Policy"] = (
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
+            " media-src 'self' blob:; worker-src 'self' blob:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        )
+    if not request.path.startswith("/static/"):
+        response.headers.setdefault("Cache-Control", "no-store")
+    return response

@@ -1,0 +1,118 @@
+"""Settings from the environment; refuses to start on what the security guide (section 2) forbids.
+
+A secret comes as a file (``NAME_FILE``), so that ``docker inspect`` shows none; ``NAME`` itself is read where no file
+is named. A refusal names the setting and never its value.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+DEFAULTS_SEEN_IN_THE_WILD = frozenset(
+    {"replace_me", "changeme", "change_me", "secret", "password", "admin", "default", "your_secret_here", "jwt_secret"}
+)
+JWT_SECRET_CHARACTERS = 32
+ADMIN_PASSWORD_CHARACTERS = 16
+
+
+class RefusedSetting(ValueError):
+    """A setting with which the orchestrator will not start; the message is one sentence for the operator."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the orchestrator was told. Addresses are IP addresses, limits are counts."""
+
+    database_path: Path
+    jwt_secret: str
+    admin_username: str
+    admin_password: str
+    max_concurrent_streams: int
+    api_rate_limit_per_minute: int
+    public_domain: str
+    security_contact: str
+    trusted_proxy: str
+    rtmp_peers: frozenset[str]
+    media_peers: frozenset[str]
+    log_level: str
+
+
+def _secret(environment: Mapping[str, str], name: str) -> str:
+    """Return the secret *name* from its file or, without one, from the environment."""
+    path = environment.get(f"{name}_FILE")
+    if not path:
+        return environment.get(name, "")
+    try:
+        return Path(path).read_text(encoding="utf-8").strip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RefusedSetting(
+            f"{name}_FILE can't be read ({type(error).__name__}): let the file belong to the orchestrator's uid."
+        ) from None
+
+
+def _checked_secret(environment: Mapping[str, str], name: str, characters: int) -> str:
+    """Return the secret *name*, refused if empty, a known default or under *characters* long."""
+    value = _secret(environment, name)
+    if not value.strip():
+        raise RefusedSetting(f"{name} is empty: generate one, for example with `openssl rand -hex 32`.")
+    if value.strip().lower().replace("-", "_") in DEFAULTS_SEEN_IN_THE_WILD:
+        raise RefusedSetting(f"{name} is a default that everybody knows: generate one of your own.")
+    if len(value) < characters:
+        raise RefusedSetting(f"{name} is shorter than {characters} characters: generate a longer one.")
+    return value
+
+
+def _admin_password(environment: Mapping[str, str]) -> str:
+    """Return the admin's password, refused unless it has all four classes of characters (guide, section 1)."""
+    value = _checked_secret(environment, "ADMIN_PASSWORD", ADMIN_PASSWORD_CHARACTERS)
+    classes = (string.ascii_lowercase, string.ascii_uppercase, string.digits)
+    if not all(any(c in kind for c in value) for kind in classes) or value.isalnum():
+        raise RefusedSetting(
+            "ADMIN_PASSWORD lacks a class of characters: use lower and upper case, digits and special characters."
+        )
+    return value
+
+
+def _count(environment: Mapping[str, str], name: str, default: int) -> int:
+    """Return the positive count *name*."""
+    text = environment.get(name, str(default))
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+        raise RefusedSetting(f"{name} is not a positive number: write one, such as {default}.")
+    return int(text)
+
+
+def _peers(environment: Mapping[str, str], name: str) -> frozenset[str]:
+    """Return the IP addresses in the comma separated list *name*."""
+    peers = frozenset(part.strip() for part in environment.get(name, "").split(",") if part.strip())
+    for peer in peers:
+        try:
+            ip_address(peer)
+        except ValueError:
+            raise RefusedSetting(f"{name} holds something that is not an IP address: list addresses only.") from None
+    return peers
+
+
+def from_environment(environment: Mapping[str, str]) -> Settings:
+    """Return the settings in *environment*.
+
+    Raises:
+        RefusedSetting: the first setting that is missing, a known default, too short or malformed.
+    """
+    return Settings(
+        database_path=Path(environment.get("DATABASE_PATH", "/app/data/database.db")),
+        jwt_secret=_checked_secret(environment, "JWT_SECRET", JWT_SECRET_CHARACTERS),
+        admin_username=environment.get("ADMIN_USERNAME", "admin"),
+        admin_password=_admin_password(environment),
+        max_concurrent_streams=_count(environment, "MAX_CONCURRENT_STREAMS", 10),
+        api_rate_limit_per_minute=_count(environment, "API_RATE_LIMIT_PER_MINUTE", 60),
+        public_domain=environment.get("PUBLIC_DOMAIN", "localhost"),
+        security_contact=environment.get("SECURITY_CONTACT", ""),
+        trusted_proxy=environment.get("TRUSTED_PROXY", ""),
+        rtmp_peers=_peers(environment, "RTMP_PEERS"),
+        media_peers=_peers(environment, "MEDIA_PEERS"),
+        log_level=environment.get("LOG_LEVEL", "INFO"),
+    )

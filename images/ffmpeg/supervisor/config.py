@@ -1,0 +1,102 @@
+"""Settings of the supervisor, from its environment."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+NAME = re.compile(r"[a-z0-9_-]{1,20}")
+
+
+class RefusedSetting(ValueError):
+    """A setting with which the supervisor will not start; the message is one sentence for the operator."""
+
+
+@dataclass(frozen=True)
+class Rendition:
+    """One quality a viewer can choose. Without *height* the source is copied. Bitrates are kbit/s, height is lines."""
+
+    name: str
+    height: int | None = None
+    video_kbps: int = 0
+    audio_kbps: int = 0
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the supervisor was told. Times are seconds."""
+
+    streams_url: str
+    rtmp_source: str
+    hls_root: Path
+    ladder: tuple[Rendition, ...]
+    segment_seconds: int
+    playlist_segments: int
+    poll_seconds: float
+    ended_retention_seconds: float
+
+
+def _rendition(entry: Any) -> Rendition:
+    """Return one entry of the ladder."""
+    if not isinstance(entry, dict) or not NAME.fullmatch(str(entry.get("name", ""))):
+        raise RefusedSetting("LADDER has an entry without a name of lower case letters, digits, - or _.")
+    numbers = {}
+    for field in ("height", "video_kbps", "audio_kbps"):
+        value = entry.get(field)
+        if value is None:
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= 100_000:
+            raise RefusedSetting(f"LADDER's {entry['name']} has a {field} that is not a positive number.")
+        numbers[field] = value
+    if set(entry) - {"name", "height", "video_kbps", "audio_kbps"}:
+        raise RefusedSetting(f"LADDER's {entry['name']} has a field that nobody knows.")
+    if numbers and set(numbers) != {"height", "video_kbps", "audio_kbps"}:
+        raise RefusedSetting(f"LADDER's {entry['name']} needs height, video_kbps and audio_kbps, or none of them.")
+    return Rendition(entry["name"], **numbers)
+
+
+def _ladder(text: str) -> tuple[Rendition, ...]:
+    """Return the renditions in the JSON list *text*."""
+    try:
+        entries = json.loads(text)
+    except ValueError:
+        raise RefusedSetting("LADDER is not JSON: write a list of renditions.") from None
+    if not isinstance(entries, list) or not entries:
+        raise RefusedSetting("LADDER is not a list with at least one rendition.")
+    ladder = tuple(_rendition(entry) for entry in entries)
+    if len({rendition.name for rendition in ladder}) != len(ladder):
+        raise RefusedSetting("LADDER has two renditions of the same name.")
+    return ladder
+
+
+def _number(environment: Mapping[str, str], name: str, default: int) -> int:
+    """Return the positive whole number *name*."""
+    text = environment.get(name, str(default))
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+        raise RefusedSetting(f"{name} is not a positive whole number.")
+    return int(text)
+
+
+def from_environment(environment: Mapping[str, str]) -> Config:
+    """Return the settings in *environment*.
+
+    Raises:
+        RefusedSetting: the first setting that is missing or malformed.
+    """
+    for name in ("STREAMS_URL", "RTMP_SOURCE"):
+        if not environment.get(name):
+            raise RefusedSetting(f"{name} is not set: say where the orchestrator and nginx-rtmp are.")
+    return Config(
+        streams_url=environment["STREAMS_URL"],
+        rtmp_source=environment["RTMP_SOURCE"],
+        hls_root=Path(environment.get("HLS_ROOT", "/var/hls")),
+        ladder=_ladder(environment.get("LADDER", '[{"name": "source"}]')),
+        segment_seconds=_number(environment, "SEGMENT_SECONDS", 2),
+        playlist_segments=_number(environment, "PLAYLIST_SEGMENTS", 10),
+        poll_seconds=_number(environment, "POLL_SECONDS", 1),
+        ended_retention_seconds=_number(environment, "ENDED_RETENTION_SECONDS", 30),
+    )

@@ -1,0 +1,13 @@
+"""The log: one JSON object a line, UTC."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+
+def note(event: str, **details: Any) -> None:
+    """Print *event* with its *details*."""
+    time = datetime.now(UTC).isoformat(timespec="milliseconds")
+    print(json.dumps({"time": time, "event": event, **details}), flush=True)
