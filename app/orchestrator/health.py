@@ -31,7 +31,7 @@ def _not_ready() -> str | None:
     scripts = ScriptDirectory(current_app.extensions["migrate"].directory)
     try:
         with db.engine.connect() as connection:
-            if MigrationContext.configure(connection).get_current_head() != scripts.get_current_head():
+            if MigrationContext.configure(connection).get_current_revision() != scripts.get_current_head():
                 return "the database's tables are not this version's"
             # Every transaction begins with the write lock; this writes a page without changing anything.
             connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
