@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from http import HTTPStatus
+from pathlib import Path
 
 from flask import Flask, Response, jsonify, request
 from sqlalchemy import URL
@@ -36,7 +37,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         SQLALCHEMY_DATABASE_URI=URL.create("sqlite", database=str(settings.database_path)),
     )
     db.init_app(app)
-    migrate.init_app(app, db, directory=os.path.join(os.path.dirname(__file__), "migrations"))
+    migrate.init_app(app, db, directory=str(Path(__file__).parent / "migrations"))
     for blueprint in (health.blueprint, internal.blueprint, pages.blueprint):
         app.register_blueprint(blueprint)
     app.cli.add_command(cli.group)
@@ -62,7 +63,8 @@ def _page_policy(response: Response) -> Response:
     if response.mimetype == "text/html":
         response.headers["Content-Security-Policy"] = (
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
-            " media-src 'self' blob:; worker-src 'self' blob:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+            " media-src 'self' blob:; worker-src 'self' blob:; form-action 'self';"
+            " base-uri 'none'; frame-ancestors 'none'"
         )
     if not request.path.startswith("/static/"):
         response.headers.setdefault("Cache-Control", "no-store")

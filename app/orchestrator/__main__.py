@@ -53,7 +53,7 @@ def main() -> None:
     except RefusedSetting as refusal:
         print(f"The orchestrator does not start: {refusal}", file=sys.stderr)
         sys.exit(EX_CONFIG)
-    os.execvp(GUNICORN[0], GUNICORN)
+    os.execvp(GUNICORN[0], GUNICORN)  # noqa: S606  # a fixed command; there is no shell to misread it
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from .settings import Settings
 
 blueprint = Blueprint("internal", __name__, url_prefix="/internal")
 
+
 def _yes() -> Response:
     """Say yes."""
     return Response(status=204)
@@ -81,7 +82,7 @@ def publish() -> Response:
 
 @blueprint.post("/rtmp/update")
 def update() -> Response:
-    """Say whether a connection may go on. Players (ffmpeg alone may play) go on; publishers as long as their key holds."""
+    """Say whether a connection may go on: players (only ffmpeg may play), and publishers as long as their key holds."""
     _only_for(_settings().rtmp_peers)
     if request.form.get("call") == "update_play":
         return _yes()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from alembic import context
-
 from orchestrator.database import db
 
 with db.engine.connect() as connection:

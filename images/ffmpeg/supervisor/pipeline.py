@@ -70,7 +70,12 @@ class Pipeline:
     def _spawn(self, command: list[str]) -> subprocess.Popen[str]:
         """Start *command*, known to `stop` from its first moment."""
         self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
         )
         if self._stopping.is_set():
             self._process.send_signal(signal.SIGINT)

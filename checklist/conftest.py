@@ -1,0 +1,140 @@
+"""What the probes stand on: the host by ssh, a second machine outside it, and the site as viewers know it.
+
+`pytest checklist --inventory inventories/ENV` judges the one host of that inventory. Where the inventory names a
+disposable host, "outside" is the machine that the lab role started beside it; otherwise it is this machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import testinfra
+from outside import Outside, Publisher, Site
+from testinfra.host import Host
+
+VARIABLES = (
+    "ansible_host",
+    "ansible_user",
+    "ansible_ssh_private_key_file",
+    "ansible_ssh_common_args",
+    "disposable_host",
+    "streamkeep_domain",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--inventory", required=False, help="inventory with exactly one host, e.g. inventories/demo")
+
+
+@pytest.fixture(scope="session")
+def site(request: pytest.FixtureRequest) -> Site:
+    """Ask Ansible itself, so that an inventory means here what it means to a playbook."""
+    inventory = request.config.getoption("--inventory")
+    if not inventory:
+        pytest.fail("Say which host to judge: pytest checklist --inventory inventories/ENV")
+    wanted = ", ".join(f"'{name}': {name} | default('')" for name in VARIABLES)
+    answer = subprocess.run(
+        [
+            str(Path(sys.executable).parent / "ansible"),
+            "-i",
+            inventory,
+            "streamkeep",
+            "-m",
+            "ansible.builtin.debug",
+            "-a",
+            f"msg={{{{ {{{wanted}}} }}}}",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=_plain_ansible(),
+    )
+    found = json.loads(answer.stdout)["plays"][0]["tasks"][0]["hosts"]
+    assert len(found) == 1, f"{inventory} has {len(found)} hosts; judge them one by one"
+    values = next(iter(found.values()))["msg"]
+    lab = values["disposable_host"]
+    return Site(
+        address=values["ansible_host"],
+        user=values["ansible_user"],
+        key_file=values["ansible_ssh_private_key_file"],
+        ssh_arguments=values["ansible_ssh_common_args"],
+        domain=values["streamkeep_domain"],
+        outside=(Path(lab) / "outside").read_text(encoding="utf-8").strip() if lab else "",
+    )
+
+
+def _plain_ansible() -> dict[str, str]:
+    """Return an environment in which ad-hoc ansible prints JSON and nothing else."""
+    return os.environ | {
+        "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
+        "ANSIBLE_LOAD_CALLBACK_PLUGINS": "true",
+        "ANSIBLE_DEPRECATION_WARNINGS": "false",
+    }
+
+
+@pytest.fixture(scope="session")
+def host(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Host:
+    """Give the host, as root."""
+    options = shlex.split(site.ssh_arguments)
+    lines = [value.replace("=", " ", 1) for option, value in pairwise(options) if option == "-o"]
+    if site.key_file:
+        lines.append(f"IdentityFile {site.key_file}")
+    config = tmp_path_factory.mktemp("ssh") / "config"
+    config.write_text("\n".join(["Host *", *lines, ""]), encoding="utf-8")
+    return testinfra.get_host(f"ssh://{site.user}@{site.address}?controlpersist=120&sudo=true&ssh_config={config}")
+
+
+@pytest.fixture(scope="session")
+def outside(site: Site) -> Outside:
+    """Give a machine that is not the host."""
+    return Outside(site.outside)
+
+
+@pytest.fixture
+def manage(host: Host) -> Callable[..., list[dict[str, str]]]:
+    """Run `flask streamkeep ...` in the app's container and return what it prints."""
+
+    def call(*arguments: str) -> list[dict[str, str]]:
+        words = " ".join(arguments)
+        lines = host.check_output(f"docker exec python-orchestrator flask streamkeep {words}").splitlines()
+        return [json.loads(line) for line in lines]
+
+    return call
+
+
+@pytest.fixture
+def new_key(manage: Callable[..., list[dict[str, str]]]) -> Iterator[Callable[[str], str]]:
+    """Make a stream key by name and return its play path; what a test made is revoked after it."""
+    made = []
+
+    def make(slug: str) -> str:
+        (key,) = manage("key", "create", slug, "--rotate")
+        made.append(slug)
+        return f"{slug}?key={key['key']}"
+
+    yield make
+    for slug in made:
+        manage("key", "revoke", slug)
+
+
+@pytest.fixture
+def publish(site: Site, outside: Outside) -> Iterator[Callable[..., Publisher]]:
+    """Begin to publish from outside; whatever still runs after the test is ended."""
+    publishers: list[Publisher] = []
+
+    def begin(playpath: str, scheme: str = "rtmps") -> Publisher:
+        port = {"rtmp": 1935, "rtmps": 1936}[scheme]
+        publishers.append(outside.publish(f"{scheme}://{site.address}:{port}/live", playpath))
+        return publishers[-1]
+
+    yield begin
+    for publisher in publishers:
+        publisher.stop()

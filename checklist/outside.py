@@ -1,0 +1,123 @@
+"""The machine outside: it publishes with a real ffmpeg, watches, and tries the doors."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+CLIP = (
+    "-re -f lavfi -i testsrc2=size=640x720:rate=30 -f lavfi -i sine=frequency=440:sample_rate=48000"
+    " -c:v libx264 -preset ultrafast -tune zerolatency -g 60 -b:v 1500k -pix_fmt yuv420p -c:a aac -b:a 96k -f flv"
+)
+
+
+T = TypeVar("T")
+
+
+def eventually(probe: Callable[[], T], seconds: float, what: str) -> T:
+    """Return the first true answer of *probe* within *seconds*, or fail with *what* was expected."""
+    deadline = time.monotonic() + seconds
+    while True:
+        answer = probe()
+        if answer:
+            return answer
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.5)
+
+
+@dataclass(frozen=True)
+class Site:
+    """The host as its inventory describes it."""
+
+    address: str
+    user: str
+    key_file: str
+    ssh_arguments: str
+    domain: str
+    outside: str
+
+
+@dataclass
+class Publisher:
+    """One ffmpeg that publishes; *pid* is its process on the machine outside."""
+
+    process: subprocess.Popen[str]
+    prefix: list[str]
+    pid: int
+
+    def kill(self, signal: str = "INT") -> None:
+        """Send *signal*."""
+        subprocess.run([*self.prefix, "kill", f"-{signal}", str(self.pid)], check=False, capture_output=True)
+
+    def stop(self) -> None:
+        """End it as a person does who presses "stop streaming"."""
+        if self.process.poll() is None:
+            self.kill()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.kill("KILL")
+            self.process.wait(10)
+
+    @property
+    def running(self) -> bool:
+        """Whether it still publishes."""
+        return self.process.poll() is None
+
+
+@dataclass
+class Outside:
+    """A container beside the host, or this machine where *container* is empty."""
+
+    container: str
+    prefix: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.prefix = ["docker", "exec", self.container] if self.container else []
+
+    def run(self, command: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run *command* in a shell there."""
+        return subprocess.run(
+            [*self.prefix, "bash", "-c", command], capture_output=True, text=True, timeout=timeout, errors="replace"
+        )
+
+    def output(self, command: str, timeout: float = 120) -> str:
+        """Return what *command* prints; it has to succeed."""
+        done = self.run(command, timeout)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def connects(self, address: str, port: int) -> bool:
+        """Tell whether a TCP connection to *port* opens within 3 s."""
+        return self.run(f"timeout 3 bash -c ': </dev/tcp/{address}/{port}'").returncode == 0
+
+    def publish(self, server: str, playpath: str) -> Publisher:
+        """Begin to publish a moving picture with sound to *server* as *playpath*."""
+        command = f"echo $$; exec ffmpeg -nostdin -v error {CLIP} -rtmp_playpath {shlex.quote(playpath)} {server}"
+        process = subprocess.Popen(
+            [*self.prefix, "bash", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert process.stdout
+        return Publisher(process, self.prefix, int(process.stdout.readline()))
+
+    def is_refused(self, server: str, playpath: str) -> bool:
+        """Tell whether the server hangs up on this publisher before 4 s are over."""
+        command = f"timeout 20 ffmpeg -nostdin -v error {CLIP.replace('-f flv', '-t 4 -f flv')}"
+        return self.run(f"{command} -rtmp_playpath {shlex.quote(playpath)} {server}").returncode != 0
+
+    def get(self, url: str, *options: str) -> tuple[int, str]:
+        """Return (status, body) of a GET without following redirects; the certificate is not judged here."""
+        words = " ".join(shlex.quote(option) for option in options)
+        answer = self.output(f"curl -sk -m 10 {words} -w '\\n%{{http_code}}' {shlex.quote(url)}")
+        body, _, status = answer.rpartition("\n")
+        return int(status), body
+
+    def segments(self, playlist_url: str) -> tuple[list[int], str]:
+        """Return (sequence numbers, text) of a media playlist; nothing while there is none."""
+        status, text = self.get(playlist_url)
+        return ([int(n) for n in re.findall(r"-(\d+)\.ts$", text, re.M)] if status == 200 else []), text

@@ -1,0 +1,60 @@
+"""Secrets reach their readers, and nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from outside import Outside, Publisher, Site, eventually
+from testinfra.host import Host
+
+DEPLOYED = "/etc/streamkeep/secrets"
+
+
+@pytest.fixture
+def secrets(host: Host) -> list[str]:
+    values = [host.check_output(f"cat {path}") for path in host.check_output(f"find {DEPLOYED} -type f").split()]
+    assert len(values) >= 2
+    assert all(len(value) >= 24 for value in values)
+    return values
+
+
+def test_each_is_readable_by_its_reader_alone(host: Host) -> None:
+    for path in host.check_output(f"find {DEPLOYED} -type f").split():
+        file = host.file(path)
+        assert file.mode == 0o400
+        assert file.uid >= 1_000_000
+    settings = host.file("/opt/streamkeep/.env")
+    assert settings.mode == 0o600
+
+
+def test_none_shows_where_people_look(
+    site: Site,
+    host: Host,
+    outside: Outside,
+    secrets: list[str],
+    new_key: Callable[[str], str],
+    publish: Callable[..., Publisher],
+) -> None:
+    playpath = new_key("probe-canary")
+    publish(playpath)
+    url = f"https://{site.address}/hls/probe-canary/index.m3u8"
+    eventually(lambda: outside.get(url)[0] == 200, 20, "the canary plays")
+    outside.is_refused(f"rtmp://{site.address}:1935/live", playpath + "x")
+    containers = "proxy python-orchestrator nginx-rtmp ffmpeg"
+    places = {
+        "docker inspect": f"docker inspect {containers}",
+        "logs": f"for c in {containers}; do docker logs $c 2>&1; done",
+        "journal": "journalctl --no-pager --lines 5000",
+        "arguments": "cat /proc/[0-9]*/cmdline | tr '\\0' ' '",
+        "environments": "cat /proc/[0-9]*/environ | tr '\\0' ' '",
+        "settings": "cat /opt/streamkeep/.env /opt/streamkeep/compose.yaml",
+        "stat page": "docker exec nginx-rtmp curl -s http://127.0.0.1:8081/stat",
+        "segments": "docker exec ffmpeg sh -c 'find /var/hls; cat /var/hls/*/*.m3u8 /var/hls/*/*/*.m3u8'",
+        "database": "cat /var/lib/streamkeep/data/*",
+    }
+    hidden = [*secrets, playpath.partition("key=")[2]]
+    for place, command in places.items():
+        text = host.run(command).stdout
+        assert text, f"{place} could not be read"
+        assert not any(value in text for value in hidden), f"a secret shows in {place}"

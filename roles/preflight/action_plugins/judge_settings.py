@@ -1,0 +1,179 @@
+"""Judge what an operator set, all of it at once, before anything is touched.
+
+Every problem is one sentence that says what is wrong and what to write instead.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.plugins.action import ActionBase
+
+DNS_NAME = re.compile(r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])", re.I)
+# RFC 2606 and 6761 keep these for documentation; the guide's own placeholders are the others.
+PLACEHOLDER = re.compile(r"(^|[.@])(example(\.(com|net|org))?|(your)?domain\.(com|example)|changeme|replace_me)$", re.I)
+RENDITION = re.compile(r"[a-z0-9_-]{1,20}")
+
+Settings = Mapping[str, Any]
+Problems = Iterable[str]
+
+
+def known_settings(roles: Path) -> dict[str, dict[str, Any]]:
+    """Return {variable: its argument spec} from the specs of all *roles*."""
+    known: dict[str, dict[str, Any]] = {}
+    for path in sorted(roles.glob("*/meta/argument_specs.yml")):
+        for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"].values():
+            known |= entry["options"]
+    return known
+
+
+def unknown(names: Iterable[str], known: Iterable[str], prefixes: Iterable[str]) -> Problems:
+    """Tell which of *names* carry one of our *prefixes* and mean nothing."""
+    known, prefixes = list(known), tuple(prefixes)
+    for name in sorted(set(names) - set(known)):
+        if name.startswith(prefixes):
+            close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+            hint = f"did you mean {close[0]}?" if close else "remove it, or look it up in group_vars/all."
+            yield f"{name} is no setting of Streamkeep: {hint}"
+
+
+def mistyped(settings: Settings, known: Mapping[str, dict[str, Any]]) -> Problems:
+    """Tell which *settings* do not have the type or the choices that their spec gives."""
+    for name in sorted(set(settings) & set(known)):
+        spec = {key: value for key, value in known[name].items() if key not in ("default", "required", "description")}
+        for message in ArgumentSpecValidator({name: spec}).validate({name: settings[name]}).error_messages:
+            yield f"{name}: {message.rstrip('.')}."
+
+
+def _name(setting: str, value: str) -> Problems:
+    """Judge a DNS name that must be the operator's own."""
+    if PLACEHOLDER.search(value):
+        yield f"{setting} is still the placeholder '{value}': write the host's public DNS name into your inventory."
+    elif not DNS_NAME.fullmatch(value):
+        yield f"{setting} is '{value}', which is no DNS name: write one such as live.your-organisation.org."
+
+
+def domain(settings: Settings) -> Problems:
+    """Judge the host's own name."""
+    if not settings.get("streamkeep_domain"):
+        yield "streamkeep_domain is not set: write the host's public DNS name into your inventory."
+    else:
+        yield from _name("streamkeep_domain", str(settings["streamkeep_domain"]))
+
+
+def contact(settings: Settings) -> Problems:
+    """Judge the address for security reports."""
+    value = str(settings.get("streamkeep_contact") or "")
+    mailbox, at, host = value.rpartition("@")
+    if not value:
+        yield "streamkeep_contact is not set: write the e-mail address for security reports into your inventory."
+    elif PLACEHOLDER.search(value):
+        yield f"streamkeep_contact is still the placeholder '{value}': write an address that somebody reads."
+    elif not (at and DNS_NAME.fullmatch(host) and re.fullmatch(r"[A-Za-z0-9._%+-]{1,64}", mailbox)):
+        yield f"streamkeep_contact is '{value}', which is no e-mail address: write one such as security@{host}."
+
+
+def extra_names(settings: Settings) -> Problems:
+    """Judge further names and addresses of the host."""
+    for value in settings.get("streamkeep_extra_names") or []:
+        try:
+            ip_address(value)
+        except ValueError:
+            yield from _name("streamkeep_extra_names", str(value))
+
+
+def _networks(setting: str, values: Iterable[Any]) -> Problems:
+    """Judge a list of CIDRs."""
+    for value in values:
+        try:
+            ip_network(value)
+        except ValueError:
+            try:
+                cure = f"write {ip_network(value, strict=False)}"
+            except ValueError:
+                cure = "write one such as 198.51.100.0/24"
+            yield f"{setting} holds '{value}', which is no network in CIDR form: {cure}."
+
+
+def sources(settings: Settings) -> Problems:
+    """Judge who may reach ssh and who may publish."""
+    publishers = settings.get("streamkeep_publisher_sources") or []
+    yield from _networks("streamkeep_admin_sources", settings.get("streamkeep_admin_sources") or [])
+    yield from _networks("streamkeep_publisher_sources", publishers)
+    if not publishers:
+        yield (
+            "streamkeep_publisher_sources is not set: list the networks that may publish, such as 198.51.100.0/24, "
+            "in your inventory."
+        )
+    if not settings.get("streamkeep_publishers_anywhere"):
+        for value in publishers:
+            if str(value).endswith("/0"):
+                yield (
+                    f"streamkeep_publisher_sources holds {value}, which is everybody: list networks, or say so with "
+                    "streamkeep_publishers_anywhere: true."
+                )
+
+
+def numbers(settings: Settings) -> Problems:
+    """Judge the limits."""
+    ranges = {
+        "streamkeep_max_concurrent_streams": (1, 200),
+        "streamkeep_api_rate_limit": (1, 100_000),
+        "streamkeep_hls_megabytes": (64, 65_536),
+    }
+    for setting, (least, most) in ranges.items():
+        value = settings.get(setting)
+        if isinstance(value, int) and not least <= value <= most:
+            yield f"{setting} is {value}: write a number from {least} to {most}."
+
+
+def ladder(settings: Settings) -> Problems:
+    """Judge the renditions."""
+    renditions = settings.get("streamkeep_ladder")
+    if not isinstance(renditions, list) or not all(isinstance(r, dict) for r in renditions):
+        return  # its type has been judged already
+    names = [str(r.get("name", "")) for r in renditions]
+    if not renditions or renditions[0].get("height"):
+        yield "streamkeep_ladder must begin with the source as it came: {name: source}, without a height."
+    if len(set(names)) != len(names) or not all(RENDITION.fullmatch(name) for name in names):
+        yield "streamkeep_ladder needs a name of its own (a-z, 0-9, -, _) for each rendition."
+    for rendition in renditions[1:]:
+        if not all(
+            isinstance(rendition.get(f), int) and rendition[f] > 0 for f in ("height", "video_kbps", "audio_kbps")
+        ):
+            yield f"streamkeep_ladder's {rendition.get('name')} needs height, video_kbps and audio_kbps above 0."
+
+
+RULES: tuple[Callable[[Settings], Problems], ...] = (domain, contact, extra_names, sources, numbers, ladder)
+
+
+def judge(settings: Settings, roles: Path) -> list[str]:
+    """Return all problems of *settings*, given the folder of our *roles*."""
+    known = known_settings(roles)
+    prefixes = ["streamkeep_", *(f"{path.parent.parent.name}_" for path in roles.glob("*/meta/argument_specs.yml"))]
+    problems = [*unknown(settings, known, prefixes), *mistyped(settings, known)]
+    return problems or [problem for rule in RULES for problem in rule(settings)]
+
+
+class ActionModule(ActionBase):
+    """Argument: *roles* (folder). Fails with all problems of this host's settings, or changes nothing."""
+
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Judge the variables of this host that carry one of our prefixes."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        roles = Path(self._task.args["roles"])
+        prefixes = ("streamkeep_", *(f"{path.name}_" for path in roles.iterdir()))
+        ours = {name: value for name, value in (task_vars or {}).items() if name.startswith(prefixes)}
+        problems = judge({name: self._templar.template(value) for name, value in ours.items()}, roles)
+        if problems:
+            result.update(failed=True, msg="\n".join(problems))
+        return result
