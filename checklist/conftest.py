@@ -88,8 +88,10 @@ def host(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Host:
     if site.key_file:
         lines.append(f"IdentityFile {site.key_file}")
     config = tmp_path_factory.mktemp("ssh") / "config"
+    # One connection for all probes: the host's firewall counts new ones.
+    lines += ["ControlMaster auto", f"ControlPath {config.parent}/%C", "ControlPersist 60"]
     config.write_text("\n".join(["Host *", *lines, ""]), encoding="utf-8")
-    return testinfra.get_host(f"ssh://{site.user}@{site.address}?controlpersist=120&sudo=true&ssh_config={config}")
+    return testinfra.get_host(f"ssh://{site.user}@{site.address}?controlpersist=0&sudo=true&ssh_config={config}")
 
 
 @pytest.fixture(scope="session")

@@ -63,6 +63,8 @@ class Publisher:
         except subprocess.TimeoutExpired:
             self.kill("KILL")
             self.process.wait(10)
+        if self.process.stdout:
+            self.process.stdout.close()
 
     @property
     def running(self) -> bool:

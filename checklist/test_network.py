@@ -32,7 +32,8 @@ def rogue(host: Host) -> Iterator[int]:
         f"{image} -m http.server 5432 --directory /var/empty"
     )
     yield 5432
-    host.check_output("docker rm --force --volumes probe-rogue")
+    # Restarting the engine may leave the container's filesystem busy for a moment.
+    eventually(lambda: host.run("docker rm --force --volumes probe-rogue").rc == 0, 30, "the rogue is gone")
 
 
 @pytest.mark.destructive

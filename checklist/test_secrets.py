@@ -51,7 +51,7 @@ def test_none_shows_where_people_look(
         "settings": "cat /opt/streamkeep/.env /opt/streamkeep/compose.yaml",
         "stat page": "docker exec nginx-rtmp curl -s http://127.0.0.1:8081/stat",
         "segments": "docker exec ffmpeg sh -c 'find /var/hls; cat /var/hls/*/*.m3u8 /var/hls/*/*/*.m3u8'",
-        "database": "cat /var/lib/streamkeep/data/*",
+        "database": "cat /var/lib/streamkeep/data/* | tr -cd '[:print:]'",
     }
     hidden = [*secrets, playpath.partition("key=")[2]]
     for place, command in places.items():
