@@ -1,0 +1,86 @@
+"""An orchestrator with a database of its own, as nginx-rtmp, ffmpeg and the proxy see it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from callers import MEDIA, PROXY, RTMP
+from flask import Flask
+from flask.testing import FlaskClient
+from flask_migrate import upgrade
+from orchestrator import create_app, keys, sessions
+from orchestrator.database import db
+from orchestrator.settings import Settings, from_environment
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    return {
+        "DATABASE_PATH": str(tmp_path / "database.db"),
+        "JWT_SECRET": secrets.token_hex(32),
+        "ADMIN_PASSWORD": secrets.token_hex(16) + "aA1!",
+        "MAX_CONCURRENT_STREAMS": "3",
+        "RTMP_PEERS": RTMP,
+        "MEDIA_PEERS": MEDIA,
+        "TRUSTED_PROXY": PROXY,
+        "SECURITY_CONTACT": "security@streams.test",
+    }
+
+
+@pytest.fixture
+def settings(environment: dict[str, str]) -> Settings:
+    return from_environment(environment)
+
+
+@pytest.fixture
+def app(settings: Settings) -> Iterator[Flask]:
+    app = create_app(settings)
+    with app.app_context():
+        upgrade()
+        yield app
+        db.session.remove()
+        db.engine.dispose()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture
+def key(app: Flask) -> str:
+    """The secret of `alice`."""
+    return keys.create("alice")[1]
+
+
+@pytest.fixture
+def call(client: FlaskClient) -> Callable[..., int]:
+    """Call back as nginx-rtmp does and return the status."""
+
+    def send(what: str, peer: str = RTMP, **fields: Any) -> int:
+        form = {"call": what, "app": "live", "addr": "198.51.100.7", "clientid": "1"} | fields
+        return client.post(f"/internal/rtmp/{what}", data=form, environ_base={"REMOTE_ADDR": peer}).status_code
+
+    return send
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Let some seconds pass."""
+    offset = [timedelta()]
+
+    def pass_by(seconds: float) -> None:
+        offset[0] += timedelta(seconds=seconds)
+
+    real = sessions.now
+
+    def shifted() -> datetime:
+        return real() + offset[0]
+
+    monkeypatch.setattr(sessions, "now", shifted)
+    return pass_by

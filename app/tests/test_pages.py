@@ -1,0 +1,117 @@
+"""Pages, health and errors."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from callers import PROXY
+from flask import Flask
+from flask.testing import FlaskClient
+from orchestrator import accounts
+from orchestrator.__main__ import prepare
+from orchestrator.settings import Settings
+
+
+def test_home_names_who_is_live(client: FlaskClient, call: Callable[..., int], key: str) -> None:
+    assert "Nobody is streaming" in client.get("/").text
+    call("publish", name="alice", key=key)
+    page = client.get("/").text
+    assert 'href="/watch/alice"' in page
+    assert key not in page
+
+
+def test_the_player_knows_its_playlist(client: FlaskClient, key: str) -> None:
+    page = client.get("/watch/alice")
+    assert 'data-playlist="/hls/alice/index.m3u8"' in page.text
+    policy = page.headers["Content-Security-Policy"]
+    assert "script-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert "<script>" not in page.text
+    assert "style=" not in page.text
+
+
+@pytest.mark.parametrize("path", ["/watch/nobody", "/watch/a", "/watch/..%2f..", "/nothing", "/watch/%00%00%00"])
+def test_what_is_not_there_is_told_as_a_problem(client: FlaskClient, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 404
+    assert answer.content_type == "application/problem+json"
+    assert answer.json["status"] == 404
+
+
+def test_security_txt_says_whom_to_tell(client: FlaskClient) -> None:
+    assert "Contact: mailto:security@streams.test" in client.get("/.well-known/security.txt").text
+
+
+def test_ready_means_that_the_database_takes_writes(client: FlaskClient, settings: Settings) -> None:
+    assert client.get("/healthz").status_code == 200
+    assert client.get("/readyz").status_code == 200
+    with sqlite3.connect(settings.database_path) as other:
+        other.execute("UPDATE alembic_version SET version_num = 'another'")
+    other.close()
+    assert client.get("/readyz").status_code == 503
+    assert client.get("/healthz").status_code == 200
+
+
+def test_a_locked_database_is_not_ready(
+    client: FlaskClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.database_path.rename(settings.database_path.with_suffix(".gone"))
+    settings.database_path.mkdir()
+    from orchestrator.database import db
+
+    db.engine.dispose()
+    assert client.get("/readyz").status_code == 503
+
+
+def test_the_client_is_whom_the_proxy_names(app: Flask, client: FlaskClient) -> None:
+    seen = []
+
+    @app.before_request
+    def remember() -> None:
+        from flask import request
+
+        seen.append(request.remote_addr)
+
+    forwarded = {"X-Forwarded-For": "203.0.113.9"}
+    client.get("/healthz", headers=forwarded, environ_base={"REMOTE_ADDR": PROXY})
+    client.get("/healthz", headers=forwarded, environ_base={"REMOTE_ADDR": "10.9.0.77"})
+    assert seen == ["203.0.113.9", "10.9.0.77"]
+
+
+def test_starting_makes_the_admin_and_keeps_up_with_the_deployed_password(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for password in ("Aa1!" * 5, "Bb2?" * 5):
+        for name, value in (environment | {"ADMIN_PASSWORD": password}).items():
+            monkeypatch.setitem(os.environ, name, value)
+        prepare()
+    from orchestrator import create_app
+    from orchestrator.database import db
+
+    with create_app().app_context():
+        admin = accounts.find("admin")
+        assert admin
+        assert admin.role == "admin"
+        assert accounts.verifies(admin, "Bb2?" * 5)
+        assert not accounts.verifies(admin, "Aa1!" * 5)
+        assert admin.password_hash.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+        db.engine.dispose()
+
+
+def test_the_migrations_make_the_tables_that_the_models_mean(app: Flask) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+    from orchestrator.database import db
+
+    with db.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), db.metadata) == []
+
+
+def test_nothing_of_ours_is_fetched_from_elsewhere() -> None:
+    root = Path(__file__).parents[1] / "orchestrator"
+    for file in [*root.glob("templates/*"), *root.glob("static/*.js"), *root.glob("static/*.css")]:
+        assert "https://" not in file.read_text(encoding="utf-8"), file

@@ -1,0 +1,73 @@
+"""What the orchestrator refuses to start with (guide, section 2)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from orchestrator.settings import RefusedSetting, from_environment
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("JWT_SECRET", ""),
+        ("JWT_SECRET", "   "),
+        ("JWT_SECRET", "replace_me"),
+        ("JWT_SECRET", "Change-Me"),
+        ("JWT_SECRET", "k" * 31),
+        ("ADMIN_PASSWORD", ""),
+        ("ADMIN_PASSWORD", "changeme"),
+        ("ADMIN_PASSWORD", "Aa1!Aa1!Aa1!Aa1"),
+        ("ADMIN_PASSWORD", "nouppercase1!nouppercase1!"),
+        ("ADMIN_PASSWORD", "NOLOWERCASE1!NOLOWERCASE1!"),
+        ("ADMIN_PASSWORD", "NoDigitsAtAll!NoDigits"),
+        ("ADMIN_PASSWORD", "NoSpecials1NoSpecials1"),
+        ("MAX_CONCURRENT_STREAMS", "0"),
+        ("MAX_CONCURRENT_STREAMS", "-3"),
+        ("API_RATE_LIMIT_PER_MINUTE", "sixty"),
+        ("API_RATE_LIMIT_PER_MINUTE", "٣"),
+        ("RTMP_PEERS", "nginx-rtmp"),
+        ("MEDIA_PEERS", "10.0.0.1, 10.0.0.300"),
+    ],
+)
+def test_a_bad_setting_is_refused_by_name(environment: dict[str, str], name: str, value: str) -> None:
+    with pytest.raises(RefusedSetting) as refusal:
+        from_environment(environment | {name: value})
+    assert str(refusal.value).startswith(name)
+    assert len(value.strip()) < 4 or value not in str(refusal.value)
+
+
+def test_secrets_may_be_exactly_as_long_as_demanded(environment: dict[str, str]) -> None:
+    settings = from_environment(environment | {"JWT_SECRET": "k" * 32, "ADMIN_PASSWORD": "Aa1!Aa1!Aa1!Aa1!"})
+    assert len(settings.jwt_secret) == 32
+
+
+def test_a_secret_comes_from_its_file(environment: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "jwt"
+    file.write_text("f" * 64 + "\n", encoding="utf-8")
+    settings = from_environment(environment | {"JWT_SECRET_FILE": str(file)})
+    assert settings.jwt_secret == "f" * 64
+
+
+def test_a_secret_file_that_is_not_there_is_told(environment: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(RefusedSetting, match=r"JWT_SECRET_FILE can't be read \(FileNotFoundError\)"):
+        from_environment(environment | {"JWT_SECRET_FILE": str(tmp_path / "none")})
+
+
+def test_the_process_ends_with_one_sentence(environment: dict[str, str]) -> None:
+    secret = "changeme"
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator"],
+        env=os.environ | environment | {"JWT_SECRET": secret, "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 78
+    assert done.stderr.count("\n") == 1
+    assert "JWT_SECRET" in done.stderr
+    assert secret not in done.stderr

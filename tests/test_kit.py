@@ -1,0 +1,172 @@
+"""Rules of the house that no linter knows."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+ROLES = sorted(path.parent.parent for path in ROOT.glob("roles/*/tasks/main.yml"))
+TASK_FILES = sorted(ROOT.glob("roles/*/tasks/*.yml"))
+TRACKED = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+BIN = Path(sys.executable).parent
+
+
+def load(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def tasks(block: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    found = []
+    for task in block:
+        found.append(task)
+        for inner in ("block", "rescue", "always"):
+            found += tasks(task.get(inner, []))
+    return found
+
+
+def test_there_are_roles() -> None:
+    assert len(ROLES) >= 8
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_every_default_is_described_typed_and_the_same(role: Path) -> None:
+    options = load(role / "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    defaults = load(role / "defaults/main.yml") or {}
+    assert set(options) == set(defaults)
+    for name, option in options.items():
+        assert name.startswith(f"{role.name}_")
+        assert option["type"]
+        assert option["description"]
+        assert option["default"] == defaults[name]
+        if option["type"] == "list":
+            assert option["elements"]
+
+
+@pytest.mark.parametrize("file", TASK_FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_task_files_are_small_and_their_loops_labelled(file: Path) -> None:
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= 75
+    for task in tasks(load(file)):
+        if "loop" in task:
+            assert task.get("loop_control", {}).get("label"), task["name"]
+        assert "ignore_errors" not in task
+
+
+@pytest.mark.parametrize("playbook", sorted(ROOT.glob("playbooks/*.yml")), ids=lambda path: path.name)
+def test_playbooks_are_tables_of_contents(playbook: Path) -> None:
+    assert len(playbook.read_text(encoding="utf-8").splitlines()) <= 40
+    for play in load(playbook):
+        assert play["roles"]
+        assert not {"tasks", "pre_tasks", "post_tasks", "vars_files"} & set(play)
+
+
+def test_every_template_says_who_manages_it() -> None:
+    templates = sorted(ROOT.glob("templates/**/*.j2"))
+    assert len(templates) >= 7
+    for template in templates:
+        assert "{{ ansible_managed | comment }}" in template.read_text(encoding="utf-8")[:80], template
+
+
+def test_no_settings_hide_outside_their_spec() -> None:
+    known = load(ROOT / "roles/preflight/meta/argument_specs.yml")["argument_specs"]["settings"]["options"]
+    said = {name for path in ROOT.glob("group_vars/all/*.yml") for name in load(path)}
+    assert said <= set(known)
+    assert set(known) - said == {"streamkeep_domain", "streamkeep_contact", "streamkeep_publisher_sources"}
+
+
+def test_nothing_of_this_machine_or_of_a_registry_is_in_the_tree() -> None:
+    hosts = "|".join([r"deb\.debian" + r"\.org", "pypi" + r"\.org", "pythonhosted" + r"\.org", "registry" + r"\.npmjs"])
+    for name in filter(None, TRACKED.split("\0")):
+        path = ROOT / name
+        if path.is_symlink() or path.suffix in {".png", ".svg"}:
+            continue
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(hosts, text), name
+        assert "BEGIN " + "PRIVATE KEY" not in text, name
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [("", "60 [10, 20]"), ("streamkeep_api_rate_limit: 7", "7 [10, 20]")],
+    ids=["the root's value", "the environment's value"],
+)
+def test_an_environment_overrides_the_root(tmp_path: Path, values: str, expected: str) -> None:
+    inventory = tmp_path / "hosts.yml"
+    host = {"streamkeep_probe": "{{ streamkeep_api_rate_limit }} {{ [10, 20] }}"} | (yaml.safe_load(values or "{}"))
+    inventory.write_text(yaml.safe_dump({"streamkeep": {"hosts": {"one": host}}}))
+    (tmp_path / "group_vars").symlink_to(ROOT / "group_vars")
+    shown = subprocess.run(
+        [BIN / "ansible", "-i", inventory, "one", "-c", "local", "-m", "debug", "-a", "var=streamkeep_probe"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert expected in shown
+
+
+def test_inventories_share_the_root_settings() -> None:
+    for folder in [*(ROOT / "inventories").iterdir(), *ROOT.glob("molecule/*/inventory")]:
+        assert (folder / "group_vars").resolve() == ROOT / "group_vars", folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["deploy", "nowhere"], "there is no environment 'nowhere'"),
+        (["deploy"], "say which environment: demo production"),
+        (["check", "../etc"], "there is no environment"),
+        (["fly"], "there is no verb 'fly'"),
+        (["demo", "up"], "demo takes --keep-streaming or down"),
+        (["test", "--some"], "test takes --all"),
+    ],
+)
+def test_the_front_door_tells_a_mistake_in_one_sentence(arguments: list[str], said: str) -> None:
+    done = subprocess.run([ROOT / "streamkeep", *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_front_door_lists_its_verbs() -> None:
+    shown = subprocess.run([ROOT / "streamkeep", "help"], capture_output=True, text=True, check=True).stdout
+    for verb in ("demo", "deploy", "check", "test", "lint", "lock"):
+        assert re.search(rf"^  {verb}\b", shown, re.M)
+
+
+@pytest.mark.parametrize(
+    ("inventory", "said"),
+    [
+        ("streamkeep: {hosts: {one: {ansible_host: 127.0.0.1, ansible_port: 1}}}", "Connection refused"),
+        ("streamkeep: [hosts", "Unable to parse"),
+    ],
+    ids=["unreachable", "malformed"],
+)
+def test_a_bad_inventory_ends_the_run(tmp_path: Path, inventory: str, said: str) -> None:
+    (tmp_path / "hosts.yml").write_text(inventory)
+    done = subprocess.run(
+        [BIN / "ansible-playbook", "-i", tmp_path / "hosts.yml", "playbooks/site.yml"],
+        cwd=ROOT,
+        env=os.environ | {"ANSIBLE_INVENTORY_UNPARSED_FAILED": "true"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode != 0
+    assert said in " ".join((done.stdout + done.stderr).split())
+
+
+def test_the_pages_packages_are_locked() -> None:
+    locked = json.loads((ROOT / "app/package-lock.json").read_text())["packages"]
+    wanted = json.loads((ROOT / "app/package.json").read_text())["dependencies"]
+    for name, version in wanted.items():
+        assert locked[f"node_modules/{name}"]["version"] == version
+        assert locked[f"node_modules/{name}"]["integrity"].startswith("sha512-")

@@ -1,0 +1,83 @@
+"""Every bad setting gets one sentence with its cure, before a host is touched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from judge_settings import judge
+
+ROLES = Path(__file__).parents[1] / "roles"
+GOOD: dict[str, Any] = {
+    "streamkeep_domain": "live.streams.test",
+    "streamkeep_contact": "security@streams.test",
+    "streamkeep_extra_names": ["203.0.113.4", "2001:db8::4", "www.streams.test"],
+    "streamkeep_admin_sources": ["198.51.100.0/24", "2001:db8::/32"],
+    "streamkeep_publisher_sources": ["198.51.100.7/32"],
+    "streamkeep_publishers_anywhere": False,
+    "streamkeep_max_concurrent_streams": 10,
+    "streamkeep_api_rate_limit": 60,
+    "streamkeep_hls_megabytes": 512,
+    "streamkeep_ladder": [{"name": "source"}, {"name": "480p", "height": 480, "video_kbps": 900, "audio_kbps": 96}],
+    "docker_log_max_files": 3,
+}
+RUNG = {"name": "480p", "height": 480, "video_kbps": 900, "audio_kbps": 96}
+
+
+def test_good_settings_are_let_through() -> None:
+    assert judge(GOOD, ROLES) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"streamkeep_domian": "x"}, "streamkeep_domian is no setting of Streamkeep: did you mean streamkeep_domain?"),
+        ({"docker_log_max_filez": 3}, "did you mean docker_log_max_files?"),
+        ({"stack_zzzz": 1}, "remove it"),
+        ({"streamkeep_domain": ""}, "streamkeep_domain is not set"),
+        ({"streamkeep_domain": "live.example.com"}, "still the placeholder"),
+        ({"streamkeep_domain": "your.domain.example"}, "still the placeholder"),
+        ({"streamkeep_domain": "no dots"}, "which is no DNS name"),
+        ({"streamkeep_domain": "-a.test"}, "which is no DNS name"),
+        ({"streamkeep_domain": "203.0.113.4"}, "which is no DNS name"),
+        ({"streamkeep_domain": "a.test; reboot"}, "which is no DNS name"),
+        ({"streamkeep_extra_names": ["x y"]}, "streamkeep_extra_names is 'x y'"),
+        ({"streamkeep_contact": ""}, "streamkeep_contact is not set"),
+        ({"streamkeep_contact": "security@yourdomain.com"}, "still the placeholder"),
+        ({"streamkeep_contact": "nobody"}, "which is no e-mail address"),
+        ({"streamkeep_admin_sources": ["10.0.0.5/8"]}, "write 10.0.0.0/8"),
+        ({"streamkeep_admin_sources": ["everybody"]}, "write one such as 198.51.100.0/24"),
+        ({"streamkeep_publisher_sources": []}, "streamkeep_publisher_sources is not set"),
+        ({"streamkeep_publisher_sources": ["0.0.0.0/0"]}, "which is everybody"),
+        ({"streamkeep_publisher_sources": ["::/0"]}, "which is everybody"),
+        ({"streamkeep_publisher_sources": ["10.0.0.1/33"]}, "no network in CIDR form"),
+        ({"streamkeep_max_concurrent_streams": 0}, "write a number from 1 to 200"),
+        ({"streamkeep_max_concurrent_streams": "ten"}, "cannot be converted to an int"),
+        ({"streamkeep_hls_megabytes": 8}, "write a number from 64"),
+        ({"streamkeep_certificate_mode": "magic"}, "selfsigned"),
+        ({"streamkeep_ladder": []}, "must begin with the source"),
+        ({"streamkeep_ladder": [RUNG]}, "must begin with the source"),
+        ({"streamkeep_ladder": [{"name": "source"}, RUNG | {"name": "source"}]}, "a name of its own"),
+        ({"streamkeep_ladder": [{"name": "source"}, RUNG | {"name": "../x"}]}, "a name of its own"),
+        ({"streamkeep_ladder": [{"name": "source"}, RUNG | {"video_kbps": 0}]}, "above 0"),
+        ({"streamkeep_ladder": [{"name": "source", "codec": "av1"}]}, "codec"),
+        ({"streamkeep_ladder": {"name": "source"}}, "streamkeep_ladder"),
+        ({"docker_log_max_files": "many"}, "docker_log_max_files"),
+    ],
+)
+def test_a_bad_setting_is_told_with_its_cure(change: dict[str, Any], said: str) -> None:
+    problems = judge(GOOD | change, ROLES)
+    assert len(problems) == 1
+    assert said in problems[0]
+    assert problems[0].endswith((".", "?"))
+
+
+def test_everybody_may_publish_where_that_is_said() -> None:
+    anywhere = {"streamkeep_publisher_sources": ["0.0.0.0/0", "::/0"], "streamkeep_publishers_anywhere": True}
+    assert judge(GOOD | anywhere, ROLES) == []
+
+
+def test_all_problems_are_told_at_once() -> None:
+    bad = {"streamkeep_domain": "", "streamkeep_contact": "", "streamkeep_api_rate_limit": 0}
+    assert len(judge(GOOD | bad, ROLES)) == 3
