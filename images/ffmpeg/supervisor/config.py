@@ -106,10 +106,10 @@ def from_environment(environment: Mapping[str, str]) -> Config:
     return Config(
         streams_url=environment["STREAMS_URL"],
         rtmp_source=environment["RTMP_SOURCE"],
-        hls_root=_writable(environment.get("HLS_ROOT", "/var/hls")),
         ladder=_ladder(environment.get("LADDER", '[{"name": "source"}]')),
         segment_seconds=_number(environment, "SEGMENT_SECONDS", 2),
         playlist_segments=_number(environment, "PLAYLIST_SEGMENTS", 10),
         poll_seconds=_number(environment, "POLL_SECONDS", 1),
         ended_retention_seconds=_number(environment, "ENDED_RETENTION_SECONDS", 30),
+        hls_root=_writable(environment.get("HLS_ROOT", "/var/hls")),
     )
