@@ -17,8 +17,8 @@ GRACE = 8.0  # seconds that ffmpeg gets to write the end of its playlists
 SLOWEST_RETRY = 10.0  # seconds
 LAST_WORDS = 3  # lines of ffmpeg's complaints that are kept
 LONGEST_LINE = 500  # characters
-# The kernel ends a child whose parent was killed (prctl(2), PR_SET_PDEATHSIG). The parent is the thread that started it:
-# a pipeline's thread waits for its child, so it never goes first.
+# The kernel ends a child whose parent was killed (prctl(2), PR_SET_PDEATHSIG). Parent is the thread that started it: a
+# pipeline's thread waits for its child, so it never goes first.
 DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 
 
