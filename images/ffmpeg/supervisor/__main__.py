@@ -37,6 +37,8 @@ class Supervisor:
                 note("orchestrator", result="no answer", reason=str(reason))
             self.answered = False
             return
+        if not self.answered:
+            note("orchestrator", result="answers again")
         self.answered = True
         self.pipelines = {slug: p for slug, p in self.pipelines.items() if not p.ended}
         end, begin = reconcile(wanted, {slug: p.session for slug, p in self.pipelines.items()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -81,6 +82,14 @@ def _number(environment: Mapping[str, str], name: str, default: int) -> int:
     return int(text)
 
 
+def _writable(text: str) -> Path:
+    """Return the folder *text*, in which files can be made."""
+    folder = Path(text)
+    if not folder.is_absolute() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise RefusedSetting("HLS_ROOT is not a folder in which the supervisor may write.")
+    return folder
+
+
 def from_environment(environment: Mapping[str, str]) -> Config:
     """Return the settings in *environment*.
 
@@ -90,13 +99,17 @@ def from_environment(environment: Mapping[str, str]) -> Config:
     for name in ("STREAMS_URL", "RTMP_SOURCE"):
         if not environment.get(name):
             raise RefusedSetting(f"{name} is not set: say where the orchestrator and nginx-rtmp are.")
+    if not environment["STREAMS_URL"].startswith(("http://", "https://")):
+        raise RefusedSetting("STREAMS_URL is not an http:// or https:// address.")
+    if not environment["RTMP_SOURCE"].startswith("rtmp://") or environment["RTMP_SOURCE"].endswith("/"):
+        raise RefusedSetting("RTMP_SOURCE is not rtmp://HOST[:PORT]/APPLICATION without a slash at its end.")
     return Config(
         streams_url=environment["STREAMS_URL"],
         rtmp_source=environment["RTMP_SOURCE"],
-        hls_root=Path(environment.get("HLS_ROOT", "/var/hls")),
         ladder=_ladder(environment.get("LADDER", '[{"name": "source"}]')),
         segment_seconds=_number(environment, "SEGMENT_SECONDS", 2),
         playlist_segments=_number(environment, "PLAYLIST_SEGMENTS", 10),
         poll_seconds=_number(environment, "POLL_SECONDS", 1),
         ended_retention_seconds=_number(environment, "ENDED_RETENTION_SECONDS", 30),
+        hls_root=_writable(environment.get("HLS_ROOT", "/var/hls")),
     )

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections import deque
 
 from .config import Config
 from .ffmpeg import Source, Unplayable, hls_command, probe_command, understand
@@ -14,6 +15,25 @@ from .log import note
 
 GRACE = 8.0  # seconds that ffmpeg gets to write the end of its playlists
 SLOWEST_RETRY = 10.0  # seconds
+LAST_WORDS = 3  # lines of ffmpeg's complaints that are kept
+LONGEST_LINE = 500  # characters
+# The kernel ends a child whose parent was killed (prctl(2), PR_SET_PDEATHSIG). Parent is the thread that started it: a
+# pipeline's thread waits for its child, so it never goes first.
+DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")
+
+
+def last_words(process: subprocess.Popen[str]) -> list[str]:
+    """Wait for *process* and return the last lines that it complained with.
+
+    A broken source makes ffmpeg complain with each frame, for hours: no more than the end is kept in memory.
+    """
+    assert process.stderr  # noqa: S101  # tells mypy what Popen was called with
+    kept: deque[str] = deque(maxlen=LAST_WORDS)
+    while line := process.stderr.readline(LONGEST_LINE):
+        kept.append(line.rstrip())
+    process.stderr.close()
+    process.wait()
+    return list(kept)
 
 
 class Pipeline:
@@ -43,8 +63,8 @@ class Pipeline:
             process.kill()
 
     def join(self) -> None:
-        """Wait until ffmpeg has gone, which takes GRACE at the most."""
-        self._thread.join(GRACE)
+        """Wait until ffmpeg has gone, GRACE after it was asked at the latest."""
+        self._thread.join(max(0.0, self._asked + GRACE - time.monotonic()))
         if self._thread.is_alive():
             self._asked = 0.0
             self.stop()
@@ -64,16 +84,18 @@ class Pipeline:
                 self._encode(self._probe())
             except Unplayable as reason:
                 note("stream", slug=self.slug, result="unplayable", reason=str(reason))
+            except OSError as error:  # a full tmpfs, no more processes: other streams go on, this one tries again
+                note("stream", slug=self.slug, result="failed", reason=error.strerror)
             wait = 0.5 if time.monotonic() - began > 30 else min(wait * 2, SLOWEST_RETRY)
             self._stopping.wait(wait)
 
-    def _spawn(self, command: list[str]) -> subprocess.Popen[str]:
+    def _spawn(self, command: list[str], stdout: int, stderr: int) -> subprocess.Popen[str]:
         """Start *command*, known to `stop` from its first moment."""
         self._process = subprocess.Popen(
-            command,
+            [*DIES_WITH_US, *command],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=stdout,
+            stderr=stderr,
             text=True,
             errors="replace",
         )
@@ -83,7 +105,7 @@ class Pipeline:
 
     def _probe(self) -> Source:
         """Return what the stream holds."""
-        answer, _ = self._spawn(probe_command(self._url)).communicate()
+        answer, _ = self._spawn(probe_command(self._url), subprocess.PIPE, subprocess.DEVNULL).communicate()
         return understand(answer)
 
     def _encode(self, source: Source) -> None:
@@ -92,14 +114,15 @@ class Pipeline:
             return
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(mode=0o755)
-        process = self._spawn(hls_command(self._config, self._url, self._folder, int(time.time()), source))
+        command = hls_command(self._config, self._url, self._folder, int(time.time()), source)
+        process = self._spawn(command, subprocess.DEVNULL, subprocess.PIPE)
         note("ffmpeg", slug=self.slug, session=self.session, result="started", height=source.height)
-        _, complaints = process.communicate()
+        said = last_words(process)
         note(
             "ffmpeg",
             slug=self.slug,
             session=self.session,
             result="ended",
             code=process.returncode,
-            said=complaints.strip().splitlines()[-3:],
+            said=said,
         )

@@ -1,0 +1,171 @@
+"""The supervisor with a real ffmpeg and a real nginx-rtmp."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import House
+
+
+def numbers(playlist: str) -> list[int]:
+    return [int(n) for n in re.findall(r"-(\d+)\.ts$", playlist, re.M)]
+
+
+def played(house: House, slug: str, name: str) -> list[str]:
+    command = ["ffprobe", "-v", "error", "-show_entries", "stream=codec_name", "-of", "json"]
+    text = subprocess.run(
+        [*command, str(house.hls / slug / name / "index.m3u8")], capture_output=True, text=True, check=True
+    ).stdout
+    return sorted(stream["codec_name"] for stream in json.loads(text)["streams"])
+
+
+def plays(house: House, slug: str, seconds: float = 20) -> None:
+    house.eventually(lambda: len(numbers(house.playlist(slug))) >= 2, seconds, f"{slug} has two segments")
+
+
+def test_a_minute_is_complete_and_leaves_nothing(house: House) -> None:
+    house.publish("alice")
+    house.live = {"alice": "s1"}
+    house.supervise()
+    plays(house, "alice")
+    seen: set[int] = set()
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        seen |= set(numbers(house.playlist("alice")))
+        time.sleep(1)
+    assert played(house, "alice", "source") == played(house, "alice", "240p") == ["aac", "h264"]
+    assert all(path.stat().st_mode & 0o004 for path in house.hls.rglob("*"))
+    house.live = {}
+    house.eventually(lambda: "#EXT-X-ENDLIST" in house.playlist("alice"), 5, "the playlist ends")
+    assert "#EXT-X-ENDLIST" in house.playlist("alice", "240p")
+    house.eventually(lambda: not house.encoders(), 5, "ffmpeg is gone")
+    seen |= set(numbers(house.playlist("alice")))
+    assert seen == set(range(min(seen), max(seen) + 1)), "segments are missing"
+    assert len(seen) >= 30
+    house.eventually(lambda: not (house.hls / "alice").exists(), 10, "the files are gone")
+
+
+def test_the_master_playlist_tells_the_truth(house: House) -> None:
+    house.publish("alice")
+    house.live = {"alice": "s1"}
+    house.supervise()
+    plays(house, "alice")
+    master = (house.hls / "alice" / "index.m3u8").read_text(encoding="utf-8")
+    variants = re.findall(r"#EXT-X-STREAM-INF:(.*)\n(.*)", master)
+    assert [path for _, path in variants] == ["source/index.m3u8", "240p/index.m3u8"]
+    assert ["RESOLUTION=640x360" in variants[0][0], "RESOLUTION=426x240" in variants[1][0]] == [True, True]
+    for told, _ in variants:
+        assert 100_000 < int(re.search(r"BANDWIDTH=(\d+)", told)[1]) < 5_000_000
+
+
+def test_the_master_playlist_names_the_codecs(house: House) -> None:
+    version = subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, check=True).stdout
+    if int(re.search(r"version n?(\d+)", version)[1]) < 7:
+        pytest.fail("ffmpeg before 7 names no codecs; the image's does: run tests/live in Debian 13, see README.md")
+    house.publish("alice")
+    house.live = {"alice": "s1"}
+    house.supervise()
+    plays(house, "alice")
+    told = re.findall(r'CODECS="(.*)"', (house.hls / "alice" / "index.m3u8").read_text(encoding="utf-8"))
+    assert len(told) == 2
+    assert all(re.fullmatch(r"avc1\.[0-9a-f]{6},mp4a\.40\.2", codecs) for codecs in told)
+
+
+def test_a_silent_stream_plays(house: House) -> None:
+    house.publish("mute", sound=False)
+    house.live = {"mute": "s1"}
+    house.supervise()
+    plays(house, "mute")
+    assert played(house, "mute", "source") == played(house, "mute", "240p") == ["h264"]
+
+
+def test_sound_alone_is_refused_and_said(house: House) -> None:
+    house.publish("radio", picture=False)
+    house.live = {"radio": "s1"}
+    house.supervise()
+    house.eventually(lambda: any(line.get("result") == "unplayable" for line in house.log()), 20, "it is said")
+    assert not (house.hls / "radio").exists()
+    house.live = {}
+    house.eventually(lambda: not house.encoders(), 5, "nothing runs")
+
+
+def test_an_ffmpeg_that_is_killed_comes_back(house: House) -> None:
+    house.publish("alice")
+    house.live = {"alice": "s1"}
+    house.supervise()
+    plays(house, "alice")
+    before = numbers(house.playlist("alice"))
+    names = set(re.findall(r"\S+\.ts$", house.playlist("alice"), re.M))
+    (pid,) = house.encoders()
+    os.kill(pid, signal.SIGKILL)
+    house.eventually(lambda: house.encoders() and house.encoders() != [pid], 15, "another ffmpeg runs")
+    house.eventually(lambda: numbers(house.playlist("alice"))[:1] > before[-1:], 15, "later segments come")
+    assert not names & set(re.findall(r"\S+\.ts$", house.playlist("alice"), re.M))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_supervisor_that_goes_takes_its_ffmpegs_along_and_the_next_picks_up(
+    house: House, number: signal.Signals
+) -> None:
+    house.publish("alice")
+    house.live = {"alice": "s1"}
+    first = house.supervise()
+    plays(house, "alice")
+    last = numbers(house.playlist("alice"))[-1]
+    first.send_signal(number)
+    first.wait(15)
+    house.eventually(lambda: not house.encoders(), 5, "no orphan is left")
+    house.supervise()
+    house.eventually(lambda: numbers(house.playlist("alice"))[:1] > [last], 20, "the next supervisor's segments come")
+
+
+def test_what_a_killed_supervisor_left_is_removed(house: House) -> None:
+    (house.hls / "ghost" / "source").mkdir(parents=True)
+    (house.hls / "ghost" / "source" / "1.ts").write_text("old", encoding="utf-8")
+    house.supervise()
+    time.sleep(1.5)
+    assert (house.hls / "ghost").exists()
+    house.eventually(lambda: not (house.hls / "ghost").exists(), 8, "the stale folder is gone")
+
+
+def test_a_new_session_shares_no_segment_with_the_former(house: House) -> None:
+    house.publish("alice")
+    house.live = {"alice": "s1"}
+    house.supervise()
+    plays(house, "alice")
+    last = numbers(house.playlist("alice"))[-1]
+    house.live = {"alice": "s2"}
+    house.eventually(lambda: numbers(house.playlist("alice"))[:1] > [last], 20, "the new session's segments come")
+    assert len(house.encoders()) == 1
+
+
+def test_without_an_answer_what_runs_goes_on_and_it_is_said_once(house: House) -> None:
+    house.publish("alice")
+    house.live = {"alice": "s1"}
+    house.supervise()
+    plays(house, "alice")
+    running = house.encoders()
+    house.live = None
+    time.sleep(5)
+    assert house.encoders() == running
+    assert [line["result"] for line in house.log() if line["event"] == "orchestrator"] == ["no answer"]
+    house.live = {"alice": "s1"}
+    house.eventually(lambda: house.log()[-1].get("result") == "answers again", 5, "the return is said, too")
+    assert house.encoders() == running
+
+
+def test_a_hostile_name_becomes_neither_a_folder_nor_a_process(house: House) -> None:
+    house.live = {"../../escape": "s", "ab": "s", "a;$(id)": "s", "-y\n": "s", "x" * 65: "s"}
+    house.supervise()
+    time.sleep(3)
+    assert list(house.hls.iterdir()) == []
+    assert house.encoders() == []
