@@ -58,7 +58,7 @@ class Pipeline:
             self._asked = time.monotonic()
             self._stopping.set()
             if process and process.poll() is None:
-                process.send_signal(signal.SIGINT)
+                process.send_signal(signal.SIGTERM)
         elif process and time.monotonic() - self._asked > GRACE:
             process.kill()
 
@@ -100,7 +100,7 @@ class Pipeline:
             errors="replace",
         )
         if self._stopping.is_set():
-            self._process.send_signal(signal.SIGINT)
+            self._process.send_signal(signal.SIGTERM)
         return self._process
 
     def _probe(self) -> Source:
