@@ -51,6 +51,12 @@ def test_every_default_is_described_typed_and_the_same(role: Path) -> None:
             assert option["elements"]
 
 
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_every_role_explains_itself(role: Path) -> None:
+    assert (role / "README.md").read_text(encoding="utf-8").startswith(f"# {role.name}\n")
+    assert load(role / "meta/main.yml")["galaxy_info"]["role_name"] == role.name
+
+
 @pytest.mark.parametrize("file", TASK_FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_task_files_are_small_and_their_loops_labelled(file: Path) -> None:
     assert len(file.read_text(encoding="utf-8").splitlines()) <= 75
