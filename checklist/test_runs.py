@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
 from outside import Outside, Site, eventually
@@ -109,7 +110,7 @@ def test_another_system_is_refused(deploy: Deploy, host: Host) -> None:
             '{"docker_log_max_size": "10m", "docker_log_max_files": 0, "_docker_daemon": {"icc": "maybe"}}',
             "/etc/docker/daemon.json",
         ),
-        ('{"firewall_publisher_sources": ["not-an-address"]}', "/etc/streamkeep/firewall/rules.v4"),
+        ('{"firewall_container_interfaces": ["longer-than-any-interface"]}', "/etc/streamkeep/firewall/rules.v4"),
     ],
     ids=["nginx", "compose", "dockerd", "iptables"],
 )
@@ -148,8 +149,10 @@ def test_a_run_that_was_killed_converges_when_run_again(
 @pytest.fixture
 def registry(host: Host) -> Iterator[str]:
     """A registry on the host that holds the base; gives the base's reference by digest."""
-    host.check_output("apt-get install --yes --no-install-recommends docker-registry")
-    host.check_output("systemctl start docker-registry")
+    host.check_output("apt-get install --yes --no-install-recommends docker-registry && systemctl stop docker-registry")
+    settings = "version: 0.1\\nstorage: {inmemory: {}}\\nhttp: {addr: 127.0.0.1:5000}\\n"
+    host.check_output(f"printf '{settings}' >/root/registry.yml")
+    host.check_output("systemd-run --unit probe-registry docker-registry serve /root/registry.yml")
     base = host.check_output("docker image ls --format '{{.Repository}}:{{.Tag}}' streamkeep/base").split()[0]
     name = "127.0.0.1:5000/debian:probe"
     host.check_output(f"docker tag {base} {name}")
@@ -157,7 +160,7 @@ def registry(host: Host) -> Iterator[str]:
     reference = host.check_output(f"docker inspect --format '{{{{index .RepoDigests 0}}}}' {name}")
     host.check_output(f"docker image rm {name}")
     yield reference
-    host.check_output("systemctl stop docker-registry")
+    host.check_output("systemctl stop probe-registry")
 
 
 def test_the_base_comes_by_digest_from_a_registry_that_answers(deploy: Deploy, host: Host, registry: str) -> None:
@@ -175,7 +178,7 @@ def test_the_base_comes_by_digest_from_a_registry_that_answers(deploy: Deploy, h
 
 
 def test_the_base_is_bootstrapped_where_no_registry_answers(deploy: Deploy) -> None:
-    nobody = "127.0.0.1:5999/debian@sha256:" + "0" * 64
+    nobody = "127.0.0.1:5999/debian@sha256:" + token_hex(32)
     done = deploy("--tags", "images", "-e", f"images_base_reference={nobody}")
     assert done.returncode == 0, done.stdout[-3000:]
     assert outcome(done, "images : Give it our name") == "skipping"
