@@ -64,6 +64,8 @@ def test_a_rehearsal_shows_what_would_change_and_no_secret(deploy: Deploy, host:
     assert host.check_output("cat /etc/streamkeep/secrets/jwt_secret") == ""
     assert deploy("--tags", "secrets").returncode == 0
     assert host.check_output("cat /etc/streamkeep/secrets/jwt_secret") in secrets
+    reads = "docker exec python-orchestrator flask streamkeep live"
+    eventually(lambda: host.run(reads).rc == 0, 30, "the app reads the secret that is back")
 
 
 @pytest.mark.parametrize(
