@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from http import HTTPStatus
 from pathlib import Path
+from uuid import uuid4
 
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, current_app, g, request
 from sqlalchemy import URL
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from . import cli, events, health, internal, models, pages
+from . import api, cli, events, health, internal, limiting, metrics, models, pages, tokens
 from .database import db, migrate
+from .problems import problem
 from .settings import Settings, from_environment
 
 __all__ = ["create_app", "models"]
@@ -41,21 +42,25 @@ def create_app(settings: Settings | None = None) -> Flask:
     for blueprint in (health.blueprint, internal.blueprint, pages.blueprint):
         app.register_blueprint(blueprint)
     app.cli.add_command(cli.group)
-    app.register_error_handler(HTTPException, _problem)
+    app.before_request(_name_request)
     app.after_request(_page_policy)
-    events.configure(settings.log_level)
+    tokens.configure(app, settings)
+    limiting.configure(app, settings)
+    metrics.configure(app)
+    api.configure(app)
+    app.register_error_handler(HTTPException, problem)
+    events.configure(settings.log_level, settings.log_file)
+    app.logger.handlers = events.log.handlers
     # Only the proxy writes X-Forwarded-*, always anew; internal callers come without it and are known by their socket.
     app.wsgi_app = internal.RememberPeer(ProxyFix(app.wsgi_app, x_for=1, x_proto=1), settings.trusted_proxy)  # type: ignore[method-assign]  # how Flask documents middleware
     return app
 
 
-def _problem(error: HTTPException) -> Response:
-    """Return *error* as problem details (RFC 9457)."""
-    status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
-    response = jsonify(type="about:blank", title=error.name, status=status, detail=error.description)
-    response.status_code = status
-    response.content_type = "application/problem+json"
-    return response
+def _name_request() -> None:
+    """Give the request the proxy's name for it, or one of its own."""
+    from_proxy = request.environ["streamkeep.peer"] == current_app.config["STREAMKEEP"].trusted_proxy
+    given = request.headers.get("X-Request-ID", "") if from_proxy else ""
+    g.request_id = given if given.isalnum() and len(given) <= 64 else uuid4().hex
 
 
 def _page_policy(response: Response) -> Response:

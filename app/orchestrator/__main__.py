@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+from pathlib import Path
 
 from flask_migrate import upgrade
 from sqlalchemy import update
@@ -16,22 +18,9 @@ from .settings import RefusedSetting
 
 EX_CONFIG = 78  # sysexits.h: configuration error
 
-GUNICORN = [
-    "gunicorn",
-    "--bind=0.0.0.0:8000",
-    "--workers=2",
-    "--worker-class=gthread",
-    "--threads=8",
-    "--worker-tmp-dir=/dev/shm",  # the heartbeat must not wait for a disk
-    "--timeout=30",
-    "--graceful-timeout=10",
-    "--keep-alive=65",  # longer than the proxy's, so that it never writes into a closing connection
-    "--limit-request-line=4094",
-    "--limit-request-fields=50",
-    "--forwarded-allow-ips=",
-    "--no-control-socket",
-    "orchestrator:create_app()",
-]
+GUNICORN = ["gunicorn", "--config=python:orchestrator.gunicorn_conf"]
+# The workers' counters, empty at each start: Prometheus knows how to read a counter that began anew.
+COUNTERS = Path("/tmp/prometheus")  # noqa: S108  # the container's own tmpfs, which nobody shares
 
 
 def prepare() -> None:
@@ -53,7 +42,10 @@ def main() -> None:
     except RefusedSetting as refusal:
         print(f"The orchestrator does not start: {refusal}", file=sys.stderr)
         sys.exit(EX_CONFIG)
-    os.execvp(GUNICORN[0], GUNICORN)  # noqa: S606  # a fixed command; there is no shell to misread it
+    shutil.rmtree(COUNTERS, ignore_errors=True)
+    COUNTERS.mkdir(mode=0o700)
+    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(COUNTERS)}
+    os.execvpe(GUNICORN[0], GUNICORN, environment)  # noqa: S606  # a fixed command; there is no shell to misread it
 
 
 if __name__ == "__main__":

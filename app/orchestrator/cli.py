@@ -42,8 +42,8 @@ class _Told(click.ClickException):
 def create(slug: str, title: str, rotate: bool) -> None:
     """Let somebody publish as SLUG, and print the key: this is the only time it is shown."""
     try:
-        known = keys.find(slug) is not None if keys.well_formed(slug) else False
-        _, secret = keys.rotate(slug) if rotate and known else keys.create(slug, title)
+        key = keys.find(slug) if rotate else None
+        secret = keys.rotate(key) if key else keys.create(slug, title)[1]
     except keys.KeyProblem as problem:
         raise _Told(str(problem)) from None
     _show(slug=slug, key=secret)
@@ -61,7 +61,9 @@ def list_keys() -> None:
 def revoke(slug: str) -> None:
     """Withdraw the key of SLUG; a stream that runs on it ends within seconds."""
     try:
-        _show(**_described(keys.revoke(slug)))
+        key = keys.known(slug)
+        keys.revoke(key)
+        _show(**_described(key))
     except keys.KeyProblem as problem:
         raise _Told(str(problem)) from None
 

@@ -1,6 +1,7 @@
 """The log: one JSON object a line, UTC, without secrets.
 
-JSON escapes control characters, so that nobody forges a line by what they send.
+JSON escapes control characters, so that nobody forges a line by what they send. The order of the first fields is fixed
+and nothing that a client chooses comes before its address: fail2ban reads the lines by their beginning.
 """
 
 from __future__ import annotations
@@ -9,7 +10,11 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
+from logging.handlers import WatchedFileHandler
+from pathlib import Path
 from typing import Any
+
+from flask import g, has_request_context
 
 log = logging.getLogger("orchestrator")
 
@@ -25,20 +30,27 @@ class JsonLines(logging.Formatter):
             "event": record.getMessage(),
             **getattr(record, "details", {}),
         }
+        if has_request_context() and "request_id" in g:
+            line["request_id"] = g.request_id
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line)
 
 
-def configure(level: str) -> None:
-    """Send the log to standard output from *level* up."""
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(JsonLines())
-    log.handlers = [handler]
+def configure(level: str, file: Path | None = None) -> None:
+    """Send the log from *level* up to standard output and to *file*, which is opened anew when it was rotated away."""
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
+    if file is not None:
+        handlers.append(WatchedFileHandler(file, encoding="ascii"))
+    for handler in log.handlers:
+        handler.close()
+    for handler in handlers:
+        handler.setFormatter(JsonLines())
+    log.handlers = handlers
     log.setLevel(level)
     log.propagate = False
 
 
-def note(event: str, **details: Any) -> None:
-    """Log *event* with its *details*; give no secret."""
-    log.info(event, extra={"details": details})
+def note(event: str, result: str, client: str | None, **details: Any) -> None:
+    """Log what became of *event*, which *client* (an IP address) asked for; give no secret."""
+    log.info(event, extra={"details": {"result": result, "client": client, **details}})

@@ -14,6 +14,9 @@ from flask import Blueprint, Response, abort, current_app, request
 
 from . import keys, sessions
 from .events import note
+from .keys import Refused
+from .metrics import callback_seconds, key_refusals, streams_started
+from .models import StreamKey
 from .settings import Settings
 
 blueprint = Blueprint("internal", __name__, url_prefix="/internal")
@@ -52,57 +55,80 @@ def _settings() -> Settings:
     return settings
 
 
-def _refused(reason: str) -> Response:
-    """Log why a publish is refused and say no; the name is logged only when it is one."""
-    slug = request.form.get("name", "")
-    note(
-        "publish",
-        result="refused",
-        reason=reason,
-        client=request.form.get("addr", "")[:45],
-        slug=slug if keys.well_formed(slug) else None,
-    )
-    return Response(status=403)
+def _client() -> str:
+    """Return the publisher's address as nginx-rtmp knows it."""
+    return request.form.get("addr", "")[:45]
+
+
+def _client_id() -> str:
+    """Return the number that nginx-rtmp gave the connection."""
+    return request.form.get("clientid", "")[:32]
+
+
+def _admitted() -> StreamKey:
+    """Return the key of the publisher, or raise Refused."""
+    if request.form.get("app") != "live":
+        raise Refused("syntax")
+    return keys.admits(request.form.get("name", ""), request.form.get("key", ""), _client())
 
 
 @blueprint.post("/rtmp/publish")
+@callback_seconds.labels("publish").time()
 def publish() -> Response:
-    """Say whether a publisher may begin: 204 yes, 403 no."""
+    """Say whether a publisher may begin: 204 yes, 403 no. The name is logged only when it is one."""
     _only_for(_settings().rtmp_peers)
-    key = keys.admits(request.form.get("name", ""), request.form.get("key", ""))
-    if request.form.get("app") != "live" or key is None:
-        return _refused("key")
-    client = request.form.get("addr", "")[:45]
-    session = sessions.begin(key, request.form.get("clientid", "")[:32], client, _settings().max_concurrent_streams)
-    if session is None:
-        return _refused("already live, or no place free")
-    note("publish", result="accepted", client=client, slug=key.slug, session=session.id)
+    try:
+        session = sessions.begin(_admitted(), _client_id(), _client(), _settings().max_concurrent_streams)
+    except Refused as refusal:
+        slug = request.form.get("name", "")
+        key_refusals.labels(refusal.reason).inc()
+        note("publish", "refused", _client(), reason=refusal.reason, slug=slug if keys.well_formed(slug) else None)
+        return Response(status=403)
+    streams_started.inc()
+    note("publish", "accepted", _client(), slug=session.stream_key.slug, session=session.id)
     return _yes()
 
 
 @blueprint.post("/rtmp/update")
+@callback_seconds.labels("update").time()
 def update() -> Response:
     """Say whether a connection may go on: players (only ffmpeg may play), and publishers as long as their key holds."""
     _only_for(_settings().rtmp_peers)
     if request.form.get("call") == "update_play":
         return _yes()
-    key = keys.admits(request.form.get("name", ""), request.form.get("key", ""))
-    session = key and sessions.of_client(key, request.form.get("clientid", "")[:32])
+    key = keys.find(request.form.get("name", ""))
+    session = key and sessions.of_client(key, _client_id())
     if not session:
-        return _refused("session over")
+        return Response(status=403)
+    try:
+        _admitted()
+    except Refused as refusal:
+        sessions.send_away(session, refusal.reason)
+    if session.ending:
+        sessions.end(session, session.ending)
+        note(
+            "publish",
+            "sent away",
+            session.address,
+            reason=session.ending,
+            slug=session.stream_key.slug,
+            session=session.id,
+        )
+        return Response(status=403)
     sessions.touch(session)
     return _yes()
 
 
 @blueprint.post("/rtmp/done")
+@callback_seconds.labels("done").time()
 def done() -> Response:
     """Note that a publisher has gone."""
     _only_for(_settings().rtmp_peers)
     key = keys.find(request.form.get("name", ""))
-    session = key and sessions.of_client(key, request.form.get("clientid", "")[:32])
+    session = key and sessions.of_client(key, _client_id())
     if key and session:
-        sessions.end(session)
-        note("publish", result="ended", client=session.address, slug=key.slug, session=session.id)
+        sessions.end(session, "done")
+        note("publish", "ended", session.address, slug=key.slug, session=session.id)
     return _yes()
 
 
@@ -110,4 +136,13 @@ def done() -> Response:
 def streams() -> dict[str, Any]:
     """Return what is live, for ffmpeg's supervisor."""
     _only_for(_settings().media_peers)
-    return {"streams": [{"slug": s.stream_key.slug, "session": s.id} for s in sessions.live()]}
+    streams = [
+        {
+            "slug": session.stream_key.slug,
+            "session": session.id,
+            "private": session.stream_key.visibility == "private",
+            "record": session.stream_key.record,
+        }
+        for session in sessions.live()
+    ]
+    return {"streams": streams}

@@ -6,20 +6,33 @@ import hmac
 import re
 import secrets
 from hashlib import sha256
+from ipaddress import ip_address, ip_network
+from typing import Any
 
 from sqlalchemy import select
 
 from .clock import now
 from .database import db
-from .models import StreamKey
+from .models import VISIBILITIES, StreamKey, User
 
 # The guide's rule for stream keys (section 4); here it holds for the public name and the secret alike.
 SYNTAX = re.compile(r"[A-Za-z0-9_-]{3,64}")
 KEY_BYTES = 24
+CHANGEABLE = frozenset(
+    {"title", "expires_at", "sources", "max_bitrate_kbps", "max_height", "max_minutes", "visibility", "record"}
+)
 
 
 class KeyProblem(ValueError):
     """A key that can't be made or found; the message is one sentence for the operator."""
+
+
+class Refused(Exception):
+    """A publisher who may not publish; *reason* is one of `metrics.REASONS`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 def well_formed(text: str) -> bool:
@@ -45,62 +58,148 @@ def find(slug: str) -> StreamKey | None:
     return db.session.scalar(select(StreamKey).where(StreamKey.slug == slug))
 
 
+def known(slug: str) -> StreamKey:
+    """Return the key of *slug*, or raise KeyProblem."""
+    key = find(slug) if well_formed(slug) else None
+    if key is None:
+        raise KeyProblem(f"There is no stream {slug!r}: the list of keys shows the names that exist.")
+    return key
+
+
 def everything() -> list[StreamKey]:
     """Return all keys by name."""
     return list(db.session.scalars(select(StreamKey).order_by(StreamKey.slug)))
 
 
-def create(slug: str, title: str = "") -> tuple[StreamKey, str]:
+def of(user: User) -> list[StreamKey]:
+    """Return the keys that *user* may see, by name: a streamer's own, and for the others all."""
+    query = select(StreamKey).order_by(StreamKey.slug)
+    if user.role == "streamer":
+        query = query.where(StreamKey.owner_id == user.id)
+    return list(db.session.scalars(query))
+
+
+def create(slug: str, title: str = "", owner: User | None = None, **limits: Any) -> tuple[StreamKey, str]:
     """Make the right to publish as *slug* and return it with its secret, which nobody can show again.
 
+    *limits* are those of `change`.
+
     Raises:
-        KeyProblem: the slug breaks the rule, is taken, or the title is too long.
+        KeyProblem: the slug breaks the rule or is taken, or see `change`.
     """
     if not well_formed(slug):
         raise KeyProblem("A stream's name has 3 to 64 of the characters a-z, A-Z, 0-9, - and _.")
-    if len(title) > 120 or not title.isprintable():
-        raise KeyProblem("A title has at most 120 printable characters.")
     if find(slug) is not None:
         raise KeyProblem(f"{slug} exists already: rotate its key, or choose another name.")
     secret = generate()
-    key = StreamKey(slug=slug, key_hash=digest(secret), title=title)
+    key = StreamKey(slug=slug, key_hash=digest(secret), owner=owner)
+    _apply(key, {"title": title} | limits)
     db.session.add(key)
     db.session.commit()
     return key, secret
 
 
-def _known(slug: str) -> StreamKey:
-    """Return the key of *slug*, or raise KeyProblem."""
-    key = find(slug)
-    if key is None:
-        raise KeyProblem(f"{slug} does not exist: `flask streamkeep key list` shows the names that do.")
+def _judge_title(title: str) -> None:
+    """Raise KeyProblem when *title* can't be shown."""
+    if len(title) > 120 or not title.isprintable():
+        raise KeyProblem("A title has at most 120 printable characters.")
+
+
+def _judge_sources(sources: list[str]) -> None:
+    """Raise KeyProblem unless *sources* are networks."""
+    for source in sources:
+        try:
+            ip_network(source)
+        except ValueError:
+            raise KeyProblem(f"{source!r} is no network in CIDR form: write one such as 198.51.100.0/24.") from None
+    if len(sources) > 50:
+        raise KeyProblem("A key has at most 50 source networks.")
+
+
+def _apply(key: StreamKey, changes: dict[str, Any]) -> None:
+    """Set the fields of *key* that are in *changes*, which are judged first."""
+    if unknown := set(changes) - CHANGEABLE:
+        raise KeyProblem(f"A key has no {', '.join(sorted(unknown))}.")
+    _judge_title(changes.get("title", ""))
+    _judge_sources(changes.get("sources", []))
+    if changes.get("visibility", "public") not in VISIBILITIES:
+        raise KeyProblem(f"A stream is one of {', '.join(VISIBILITIES)}.")
+    for limit in ("max_bitrate_kbps", "max_height", "max_minutes"):
+        value = changes.get(limit)
+        if value is not None and not 0 < value <= 1_000_000:
+            raise KeyProblem(f"{limit} is a number from 1 to 1000000, or left out for no limit.")
+    for name, value in changes.items():
+        setattr(key, name, value)
+
+
+def change(key: StreamKey, **changes: Any) -> StreamKey:
+    """Change some of CHANGEABLE: times are naive UTC, bitrates kbit/s, heights lines.
+
+    Raises:
+        KeyProblem: a field that does not exist or can't have this value; nothing is changed then.
+    """
+    _apply(key, changes)
+    db.session.commit()
     return key
 
 
-def rotate(slug: str) -> tuple[StreamKey, str]:
-    """Give *slug* a new secret and return it; the old one, and a stream that runs on it, ends with its next update."""
-    key = _known(slug)
+def rotate(key: StreamKey) -> str:
+    """Give *key* a new secret and return it; the old one, and a stream that runs on it, ends with its next update."""
     secret = generate()
-    key.key_hash, key.revoked_at = digest(secret), None
+    key.key_hash, key.revoked_at, key.rotated_at = digest(secret), None, now()
     db.session.commit()
-    return key, secret
+    return secret
 
 
-def revoke(slug: str) -> StreamKey:
-    """Withdraw the right to publish as *slug*; a stream that runs ends with its next update."""
-    key = _known(slug)
+def revoke(key: StreamKey) -> None:
+    """Withdraw the right to publish; a stream that runs ends with its next update."""
     key.revoked_at = key.revoked_at or now()
     db.session.commit()
+
+
+def delete(key: StreamKey) -> None:
+    """Forget *key* and the history of its stream; a stream that runs ends with its next update."""
+    db.session.delete(key)
+    db.session.commit()
+
+
+def withdraw_viewing(key: StreamKey) -> None:
+    """Let no grant to view this private stream count any more."""
+    key.viewing_salt = secrets.token_urlsafe(16)
+    db.session.commit()
+
+
+def admits(slug: str, secret: str, address: str) -> StreamKey:
+    """Return the key that lets *secret* publish as *slug* from *address*.
+
+    An unknown slug is compared as well, so that the time tells nothing about which names exist.
+
+    Raises:
+        Refused: it does not; the reason is for the log and the metrics, not for the publisher.
+    """
+    if not (well_formed(slug) and well_formed(secret)):
+        raise Refused("syntax")
+    key = find(slug)
+    matches = hmac.compare_digest(digest(secret), key.key_hash if key else digest(""))
+    if key is None or not matches:
+        raise Refused("key")
+    moment = now()
+    if key.revoked_at is not None:
+        raise Refused("revoked")
+    if key.expires_at is not None and key.expires_at <= moment:
+        raise Refused("expired")
+    if key.held_until is not None and key.held_until > moment:
+        raise Refused("held")
+    if not _comes_from(key, address):
+        raise Refused("source")
     return key
 
 
-def admits(slug: str, secret: str) -> StreamKey | None:
-    """Return the key that lets *secret* publish as *slug*, or None.
-
-    An unknown slug is compared as well, so that the time tells nothing about which names exist.
-    """
-    if not (well_formed(slug) and well_formed(secret)):
-        return None
-    key = find(slug)
-    matches = hmac.compare_digest(digest(secret), key.key_hash if key else digest(""))
-    return key if key is not None and matches and key.revoked_at is None else None
+def _comes_from(key: StreamKey, address: str) -> bool:
+    """Tell whether *address* is among the sources of *key*."""
+    if not key.sources:
+        return True
+    try:
+        return any(ip_address(address) in ip_network(source) for source in key.sources)
+    except ValueError:
+        return False

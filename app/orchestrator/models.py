@@ -3,29 +3,70 @@
 from __future__ import annotations
 
 from datetime import datetime
+from secrets import token_urlsafe
 from uuid import uuid4
 
-from sqlalchemy import ForeignKey, String
+from sqlalchemy import JSON, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from .clock import now
 from .database import Base
 
+ROLES = ("admin", "streamer", "auditor")
+VISIBILITIES = ("public", "unlisted", "private")
+
+
+def _id() -> str:
+    """Return a new random identifier."""
+    return str(uuid4())
+
 
 class User(Base):
-    """A person who signs in. The password is an Argon2id hash (RFC 9106)."""
+    """A person who signs in. Passwords are Argon2id hashes (RFC 9106).
+
+    *deployed_hash* remembers which password the deployment gave: a new one there replaces what the person chose since.
+    """
 
     __tablename__ = "users"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(64), unique=True)
     password_hash: Mapped[str]
+    deployed_hash: Mapped[str | None] = mapped_column(default=None)
     role: Mapped[str] = mapped_column(String(16))
     created_at: Mapped[datetime] = mapped_column(default=now)
+    disabled_at: Mapped[datetime | None] = mapped_column(default=None)
+    logins: Mapped[list[Login]] = relationship(back_populates="user", cascade="all, delete-orphan")
+    keys: Mapped[list[StreamKey]] = relationship(back_populates="owner")
+
+
+class Login(Base):
+    """One sign-in and the tokens that descend from it.
+
+    Each refresh replaces *refresh_id*; a refresh token that is not the newest was stolen or copied, and ends them all.
+    *previous_id* is the one before it, which a second tab of the same browser may still send for a moment.
+    """
+
+    __tablename__ = "logins"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True, default=_id)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    refresh_id: Mapped[str] = mapped_column(String(36), default=_id)
+    previous_id: Mapped[str | None] = mapped_column(String(36), default=None)
+    refreshed_at: Mapped[datetime | None] = mapped_column(default=None)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    revoked_at: Mapped[datetime | None] = mapped_column(default=None)
+    user: Mapped[User] = relationship(back_populates="logins")
 
 
 class StreamKey(Base):
-    """The right to publish under one public name (*slug*); the secret itself is not kept."""
+    """The right to publish under one public name (*slug*), and its limits; the secret itself is not kept.
+
+    *sources* are CIDRs, empty for anywhere. A limit of None is no limit. Until *held_until* nobody may publish, so that
+    a publisher who was sent away does not come back at once. *viewing_salt* is part of every grant to view a private
+    stream: a new one withdraws them all.
+    """
 
     __tablename__ = "stream_keys"
 
@@ -33,21 +74,72 @@ class StreamKey(Base):
     slug: Mapped[str] = mapped_column(String(64), unique=True)
     key_hash: Mapped[str] = mapped_column(String(64))
     title: Mapped[str] = mapped_column(String(120), default="")
+    owner_id: Mapped[int | None] = mapped_column(
+        ForeignKey("users.id", name="fk_stream_keys_owner_id_users"), default=None, index=True
+    )
     created_at: Mapped[datetime] = mapped_column(default=now)
+    rotated_at: Mapped[datetime | None] = mapped_column(default=None)
     revoked_at: Mapped[datetime | None] = mapped_column(default=None)
+    expires_at: Mapped[datetime | None] = mapped_column(default=None)
+    held_until: Mapped[datetime | None] = mapped_column(default=None)
+    sources: Mapped[list[str]] = mapped_column(JSON, default=list)
+    max_bitrate_kbps: Mapped[int | None] = mapped_column(default=None)
+    max_height: Mapped[int | None] = mapped_column(default=None)
+    max_minutes: Mapped[int | None] = mapped_column(default=None)
+    visibility: Mapped[str] = mapped_column(String(16), default="public")
+    viewing_salt: Mapped[str] = mapped_column(String(32), default=lambda: token_urlsafe(16))
+    record: Mapped[bool] = mapped_column(default=False)
+    owner: Mapped[User | None] = relationship(back_populates="keys")
     sessions: Mapped[list[Session]] = relationship(back_populates="stream_key", cascade="all, delete-orphan")
 
 
 class Session(Base):
-    """One stretch of publishing, from admission to its end."""
+    """One stretch of publishing, from admission to its end, and what was measured of it last.
+
+    *ending* says why the publisher is to be sent away with its next update. *bitrate_kbps* is kbit/s of everything
+    received, *width* and *height* are pixels.
+    """
 
     __tablename__ = "sessions"
 
-    id: Mapped[str] = mapped_column(String(36), primary_key=True, default=lambda: str(uuid4()))
+    id: Mapped[str] = mapped_column(String(36), primary_key=True, default=_id)
     stream_key_id: Mapped[int] = mapped_column(ForeignKey("stream_keys.id"), index=True)
     client_id: Mapped[str] = mapped_column(String(32))
     address: Mapped[str] = mapped_column(String(45))
-    started_at: Mapped[datetime] = mapped_column(default=now)
+    started_at: Mapped[datetime] = mapped_column(default=now, index=True)
     updated_at: Mapped[datetime] = mapped_column(default=now)
     ended_at: Mapped[datetime | None] = mapped_column(default=None, index=True)
+    ending: Mapped[str | None] = mapped_column(String(32), default=None)
+    bitrate_kbps: Mapped[int] = mapped_column(default=0)
+    bytes_received: Mapped[int] = mapped_column(default=0)
+    width: Mapped[int] = mapped_column(default=0)
+    height: Mapped[int] = mapped_column(default=0)
+    frame_rate: Mapped[float] = mapped_column(default=0.0)
+    video_codec: Mapped[str] = mapped_column(String(32), default="")
+    audio_codec: Mapped[str] = mapped_column(String(32), default="")
+    viewers: Mapped[int] = mapped_column(default=0)
+    peak_viewers: Mapped[int] = mapped_column(default=0)
     stream_key: Mapped[StreamKey] = relationship(back_populates="sessions")
+    samples: Mapped[list[Sample]] = relationship(back_populates="session", cascade="all, delete-orphan")
+
+
+class Sample(Base):
+    """What was measured of a session at one moment, for the curves on the dashboard."""
+
+    __tablename__ = "samples"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id"), index=True)
+    at: Mapped[datetime] = mapped_column(default=now, index=True)
+    bitrate_kbps: Mapped[int]
+    viewers: Mapped[int]
+    session: Mapped[Session] = relationship(back_populates="samples")
+
+
+class Discard(Base):
+    """A recording that somebody deleted: the recorder, who alone may write there, removes the file."""
+
+    __tablename__ = "discards"
+
+    path: Mapped[str] = mapped_column(String(160), primary_key=True)
+    at: Mapped[datetime] = mapped_column(default=now)

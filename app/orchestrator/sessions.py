@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from .clock import now
 from .database import db
-from .models import Session, StreamKey
+from .keys import Refused
+from .models import Sample, Session, StreamKey
 
 # nginx-rtmp asks each 2 s; after five missed answers nobody sends any more, whatever happened to the goodbye.
 SILENCE = timedelta(seconds=10)
@@ -17,9 +19,8 @@ SILENCE = timedelta(seconds=10)
 def end_silent() -> None:
     """End the sessions from which nothing was heard for SILENCE."""
     moment = now()
-    db.session.execute(
-        update(Session).where(Session.ended_at.is_(None), Session.updated_at < moment - SILENCE).values(ended_at=moment)
-    )
+    silent = update(Session).where(Session.ended_at.is_(None), Session.updated_at < moment - SILENCE)
+    db.session.execute(silent.values(ended_at=moment, ending=func.coalesce(Session.ending, "silent")))
 
 
 def live() -> list[Session]:
@@ -29,15 +30,47 @@ def live() -> list[Session]:
     return list(db.session.scalars(query))
 
 
-def begin(key: StreamKey, client_id: str, address: str, limit: int) -> Session | None:
-    """Begin a session of *key*; None when the key is live already or *limit* streams are."""
+def begin(key: StreamKey, client_id: str, address: str, limit: int) -> Session:
+    """Begin a session of *key*.
+
+    Raises:
+        Refused: the key is live already, or *limit* streams are.
+    """
     running = live()
-    if len(running) >= limit or any(session.stream_key_id == key.id for session in running):
-        return None
+    if any(session.stream_key_id == key.id for session in running):
+        raise Refused("already live")
+    if len(running) >= limit:
+        raise Refused("limit")
     session = Session(stream_key_id=key.id, client_id=client_id, address=address)
     db.session.add(session)
     db.session.commit()
     return session
+
+
+def of_key(key: StreamKey) -> Session | None:
+    """Return the live session of *key*."""
+    return next((session for session in live() if session.stream_key_id == key.id), None)
+
+
+def history(keys: Sequence[StreamKey], page: int, size: int) -> tuple[list[Session], int]:
+    """Return page *page* (from 1, of *size*) of the sessions of *keys* that ended, newest first, and their count."""
+    query = select(Session).where(Session.ended_at.is_not(None), Session.stream_key_id.in_([key.id for key in keys]))
+    count = db.session.scalar(select(func.count()).select_from(query.subquery())) or 0
+    rows = db.session.scalars(query.order_by(Session.started_at.desc()).limit(size).offset((page - 1) * size))
+    return list(rows), count
+
+
+def samples(session: Session) -> list[Sample]:
+    """Return what was measured of *session*, oldest first."""
+    return list(db.session.scalars(select(Sample).where(Sample.session_id == session.id).order_by(Sample.at)))
+
+
+def send_away(session: Session, reason: str, hold: timedelta = timedelta()) -> None:
+    """Let *session* end with its next update (2 s), and nobody publish under its name for as long as *hold*."""
+    session.ending = session.ending or reason
+    if hold:
+        session.stream_key.held_until = now() + hold
+    db.session.commit()
 
 
 def of_client(key: StreamKey, client_id: str) -> Session | None:
@@ -55,7 +88,8 @@ def touch(session: Session) -> None:
     db.session.commit()
 
 
-def end(session: Session) -> None:
-    """End *session*."""
+def end(session: Session, reason: str) -> None:
+    """End *session*; an earlier reason to send it away stands."""
     session.ended_at = now()
+    session.ending = session.ending or reason
     db.session.commit()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 
 DEFAULTS_SEEN_IN_THE_WILD = frozenset(
@@ -23,22 +23,41 @@ class RefusedSetting(ValueError):
     """A setting with which the orchestrator will not start; the message is one sentence for the operator."""
 
 
+Networks = tuple[IPv4Network | IPv6Network, ...]
+
+
 @dataclass(frozen=True)
 class Settings:
-    """What the orchestrator was told. Addresses are IP addresses, limits are counts."""
+    """What the orchestrator was told. Addresses are IP addresses, limits are counts.
+
+    *jwt_secret_previous* is the secret before the last rotation: what it signed holds until it expires. Empty: none.
+    *log_file* is where fail2ban reads what also goes to standard output; None: nowhere.
+    """
 
     database_path: Path
     jwt_secret: str
+    jwt_secret_previous: str
     admin_username: str
     admin_password: str
     max_concurrent_streams: int
     api_rate_limit_per_minute: int
+    login_rate_limit_per_minute: int
     public_domain: str
     security_contact: str
     trusted_proxy: str
     rtmp_peers: frozenset[str]
     media_peers: frozenset[str]
+    metrics_peers: Networks
+    rtmp_stat_url: str
+    recordings_path: Path
+    reports_path: Path
     log_level: str
+    log_file: Path | None
+
+    @property
+    def ingest_server(self) -> str:
+        """The server to write into OBS."""
+        return f"rtmps://{self.public_domain}:1936/live"
 
 
 def _secret(environment: Mapping[str, str], name: str) -> str:
@@ -96,6 +115,31 @@ def _peers(environment: Mapping[str, str], name: str) -> frozenset[str]:
     return peers
 
 
+def _log_level(environment: Mapping[str, str]) -> str:
+    """Return the level from which on the log is written."""
+    level = environment.get("LOG_LEVEL", "INFO")
+    if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise RefusedSetting("LOG_LEVEL is not one of DEBUG, INFO, WARNING, ERROR: write one of these.")
+    return level
+
+
+def _networks(environment: Mapping[str, str], name: str) -> Networks:
+    """Return the networks in the comma separated list *name*."""
+    try:
+        return tuple(ip_network(part.strip()) for part in environment.get(name, "").split(",") if part.strip())
+    except ValueError:
+        raise RefusedSetting(
+            f"{name} holds something that is not a network in CIDR form: list networks only."
+        ) from None
+
+
+def _previous_secret(environment: Mapping[str, str]) -> str:
+    """Return the JWT secret before the last rotation, empty where there was none."""
+    if not _secret(environment, "JWT_SECRET_PREVIOUS"):
+        return ""
+    return _checked_secret(environment, "JWT_SECRET_PREVIOUS", JWT_SECRET_CHARACTERS)
+
+
 def from_environment(environment: Mapping[str, str]) -> Settings:
     """Return the settings in *environment*.
 
@@ -105,14 +149,21 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
     return Settings(
         database_path=Path(environment.get("DATABASE_PATH", "/app/data/database.db")),
         jwt_secret=_checked_secret(environment, "JWT_SECRET", JWT_SECRET_CHARACTERS),
+        jwt_secret_previous=_previous_secret(environment),
         admin_username=environment.get("ADMIN_USERNAME", "admin"),
         admin_password=_admin_password(environment),
         max_concurrent_streams=_count(environment, "MAX_CONCURRENT_STREAMS", 10),
         api_rate_limit_per_minute=_count(environment, "API_RATE_LIMIT_PER_MINUTE", 60),
+        login_rate_limit_per_minute=_count(environment, "LOGIN_RATE_LIMIT_PER_MINUTE", 10),
         public_domain=environment.get("PUBLIC_DOMAIN", "localhost"),
         security_contact=environment.get("SECURITY_CONTACT", ""),
         trusted_proxy=environment.get("TRUSTED_PROXY", ""),
         rtmp_peers=_peers(environment, "RTMP_PEERS"),
         media_peers=_peers(environment, "MEDIA_PEERS"),
-        log_level=environment.get("LOG_LEVEL", "INFO"),
+        metrics_peers=_networks(environment, "METRICS_PEERS"),
+        rtmp_stat_url=environment.get("RTMP_STAT_URL", ""),
+        recordings_path=Path(environment.get("RECORDINGS_PATH", "/var/recordings")),
+        reports_path=Path(environment.get("REPORTS_PATH", "/var/reports")),
+        log_level=_log_level(environment),
+        log_file=Path(environment["LOG_FILE"]) if environment.get("LOG_FILE") else None,
     )

@@ -1,0 +1,208 @@
+"""What goes in and out. Unknown fields are refused; times are RFC 3339 in UTC."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, validate, validates_schema
+
+from ..keys import SYNTAX
+from ..models import ROLES, VISIBILITIES
+
+
+class UtcTime(fields.AwareDateTime):
+    """A moment; the database keeps it as UTC without a zone."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(format="iso", **options)
+
+    def _serialize(self, value: datetime | None, attr: str | None, obj: Any, **options: Any) -> Any:
+        """Say that what the database keeps is UTC."""
+        return super()._serialize(value.replace(tzinfo=UTC) if value else None, attr, obj, **options)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **options: Any) -> datetime:
+        """Return naive UTC."""
+        try:
+            return super()._deserialize(value, attr, data, **options).astimezone(UTC).replace(tzinfo=None)
+        except OverflowError:
+            raise self.make_error("invalid", input=value, obj_type=self.OBJ_TYPE) from None
+
+
+def name(**options: Any) -> fields.String:
+    """Return a field for a slug or a user's name: the guide's rule."""
+    return fields.String(validate=validate.Regexp(f"^{SYNTAX.pattern}$(?!\\n)"), **options)
+
+
+def limit(unit: str) -> fields.Integer:
+    """Return a field for a limit in *unit*; null is none."""
+    return fields.Integer(
+        strict=True,
+        allow_none=True,
+        validate=validate.Range(1, 1_000_000),
+        metadata={"description": f"In {unit}; null for no limit."},
+    )
+
+
+class Credentials(Schema):
+    """Who signs in."""
+
+    name = fields.String(required=True, validate=validate.Length(1, 64))
+    password = fields.String(required=True, validate=validate.Length(1, 128))
+
+
+class Tokens(Schema):
+    """An access token, what renews it, and how long it holds."""
+
+    access_token = fields.String(required=True)
+    refresh_token = fields.String(required=True)
+    token_type = fields.Constant("Bearer", required=True)
+    expires_in = fields.Integer(required=True, metadata={"description": "Seconds."})
+
+
+class PasswordChange(Schema):
+    """A new password, and the one it replaces."""
+
+    current = fields.String(required=True, validate=validate.Length(1, 128))
+    new = fields.String(required=True, validate=validate.Length(16, 128))
+
+
+class UserOut(Schema):
+    """A person who signs in."""
+
+    name = fields.String(required=True)
+    role = fields.String(required=True, validate=validate.OneOf(ROLES))
+    created_at = UtcTime(required=True)
+    disabled_at = UtcTime(required=True, allow_none=True)
+
+
+class NewUser(Schema):
+    """A person who is to sign in."""
+
+    name = name(required=True)
+    role = fields.String(required=True, validate=validate.OneOf(ROLES))
+
+
+class UserChange(Schema):
+    """What is to change of a user."""
+
+    role = fields.String(validate=validate.OneOf(ROLES))
+    disabled = fields.Boolean(truthy={True}, falsy={False})
+
+
+class Password(Schema):
+    """A password that was generated; it is shown this once."""
+
+    name = fields.String(required=True)
+    password = fields.String(required=True, metadata={"description": "Shown this once."})
+
+
+class Viewing(Schema):
+    """How a stream may be seen, and what limits it has."""
+
+    title = fields.String(validate=validate.Length(max=120))
+    visibility = fields.String(
+        validate=validate.OneOf(VISIBILITIES),
+        metadata={"description": "public: listed; unlisted: for who knows the name; private: for who is let in."},
+    )
+    record = fields.Boolean(truthy={True}, falsy={False})
+    expires_at = UtcTime(allow_none=True)
+    sources = fields.List(
+        fields.String(validate=validate.Length(max=50)),
+        validate=validate.Length(max=50),
+        metadata={"description": "CIDRs that may publish; empty for anywhere."},
+    )
+    max_bitrate_kbps = limit("kbit/s")
+    max_height = limit("lines")
+    max_minutes = limit("minutes")
+
+
+class NewKey(Viewing):
+    """A stream that is to be published."""
+
+    slug = name(required=True, metadata={"description": "The public name."})
+
+
+class KeyChange(Viewing):
+    """What is to change of a key."""
+
+    @validates_schema
+    def _something(self, data: dict[str, Any], **_options: Any) -> None:
+        """Refuse a change of nothing."""
+        if not data:
+            raise ValidationError("Name at least one field to change.")
+
+
+class KeyOut(Viewing):
+    """The right to publish under a name; the secret is not kept."""
+
+    slug = fields.String(required=True)
+    owner = fields.String(required=True, allow_none=True, attribute="owner.name", dump_default=None)
+    created_at = UtcTime(required=True)
+    rotated_at = UtcTime(required=True, allow_none=True)
+    revoked_at = UtcTime(required=True, allow_none=True)
+    held_until = UtcTime(required=True, allow_none=True)
+
+
+class Secret(Schema):
+    """The secret of a key, which is shown this once, and what to write into OBS."""
+
+    slug = fields.String(required=True)
+    key = fields.String(required=True, metadata={"description": "Shown this once."})
+    server = fields.String(required=True, metadata={"description": "The server to write into OBS."})
+    stream_key = fields.String(required=True, metadata={"description": "The stream key to write into OBS."})
+
+
+class StreamOut(Schema):
+    """A stretch of publishing, and what was measured of it last."""
+
+    session = fields.String(required=True, attribute="id")
+    slug = fields.String(required=True, attribute="stream_key.slug")
+    title = fields.String(required=True, attribute="stream_key.title")
+    visibility = fields.String(required=True, attribute="stream_key.visibility")
+    client = fields.String(required=True, attribute="address", metadata={"description": "The publisher's address."})
+    started_at = UtcTime(required=True)
+    ended_at = UtcTime(required=True, allow_none=True)
+    ending = fields.String(required=True, allow_none=True, metadata={"description": "Why it ended."})
+    bitrate_kbps = fields.Integer(required=True)
+    bytes_received = fields.Integer(required=True)
+    width = fields.Integer(required=True)
+    height = fields.Integer(required=True)
+    frame_rate = fields.Float(required=True)
+    video_codec = fields.String(required=True)
+    audio_codec = fields.String(required=True)
+    viewers = fields.Integer(required=True)
+    peak_viewers = fields.Integer(required=True)
+
+
+class Page(Schema):
+    """Which page of a long list."""
+
+    page = fields.Integer(load_default=1, validate=validate.Range(1, 100_000))
+    size = fields.Integer(load_default=50, validate=validate.Range(1, 200))
+
+
+class History(Schema):
+    """A page of streams that ended, newest first."""
+
+    total = fields.Integer(required=True)
+    streams = fields.List(fields.Nested(StreamOut), required=True)
+
+
+class Kick(Schema):
+    """For how long nobody may publish under the name."""
+
+    hold_seconds = fields.Integer(
+        strict=True,
+        load_default=60,
+        validate=validate.Range(0, 86_400),
+        metadata={"description": "Encoders come back at once; this is how long they are refused."},
+    )
+
+
+class SampleOut(Schema):
+    """What was measured at one moment."""
+
+    at = UtcTime(required=True)
+    bitrate_kbps = fields.Integer(required=True)
+    viewers = fields.Integer(required=True)

@@ -1,0 +1,100 @@
+"""Who may sign in. For admins; auditors may look."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from flask import abort
+
+from .. import accounts
+from ..models import User
+from ..signing_in import actor
+from .blueprint import ApiBlueprint
+from .schemas import NewUser, Password, UserChange, UserOut
+
+blueprint = ApiBlueprint("users", "/users", "Who may sign in.")
+
+
+def _known(name: str) -> User:
+    """Return the user *name* or answer 404."""
+    user = accounts.find(name)
+    if user is None:
+        abort(HTTPStatus.NOT_FOUND, "There is no such user.")
+    return user
+
+
+@blueprint.get("")
+@blueprint.response(HTTPStatus.OK, UserOut(many=True))
+@blueprint.signed_in("admin", "auditor")
+def everybody() -> list[User]:
+    """List all users."""
+    return accounts.everybody()
+
+
+@blueprint.post("")
+@blueprint.response(HTTPStatus.CREATED, Password)
+@blueprint.signed_in("admin")
+@blueprint.takes(NewUser)
+def create(new: dict[str, str]) -> dict[str, str]:
+    """Let somebody sign in; the password is generated and shown this once."""
+    try:
+        user, password = accounts.create(new["name"], new["role"])
+    except accounts.AccountProblem as problem:
+        abort(HTTPStatus.UNPROCESSABLE_ENTITY, str(problem))
+    actor("user", "created", subject=user.name, role=user.role)
+    return {"name": user.name, "password": password}
+
+
+@blueprint.get("/<name>")
+@blueprint.response(HTTPStatus.OK, UserOut)
+@blueprint.refusals(HTTPStatus.NOT_FOUND)
+@blueprint.signed_in("admin", "auditor")
+def one(name: str) -> User:
+    """Show a user."""
+    return _known(name)
+
+
+@blueprint.patch("/<name>")
+@blueprint.response(HTTPStatus.OK, UserOut)
+@blueprint.refusals(HTTPStatus.NOT_FOUND)
+@blueprint.signed_in("admin")
+@blueprint.takes(UserChange)
+def change(change: dict[str, Any], name: str) -> User:
+    """Give a user another role, or let them sign in no more or again; both sign them out."""
+    user = _known(name)
+    try:
+        if "role" in change:
+            accounts.set_role(user, change["role"])
+        if "disabled" in change:
+            (accounts.disable if change["disabled"] else accounts.enable)(user)
+    except accounts.AccountProblem as problem:
+        abort(HTTPStatus.UNPROCESSABLE_ENTITY, str(problem))
+    actor("user", "changed", subject=user.name, **change)
+    return user
+
+
+@blueprint.post("/<name>/password")
+@blueprint.response(HTTPStatus.OK, Password)
+@blueprint.refusals(HTTPStatus.NOT_FOUND)
+@blueprint.signed_in("admin")
+def reset_password(name: str) -> dict[str, str]:
+    """Generate a new password, shown this once, and sign the user out."""
+    user = _known(name)
+    password = accounts.set_password(user)
+    actor("user", "password reset", subject=user.name)
+    return {"name": user.name, "password": password}
+
+
+@blueprint.delete("/<name>")
+@blueprint.response(HTTPStatus.NO_CONTENT)
+@blueprint.refusals(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY)
+@blueprint.signed_in("admin")
+def delete(name: str) -> None:
+    """Forget a user; their stream keys stay, and belong to nobody."""
+    user = _known(name)
+    try:
+        accounts.delete(user)
+    except accounts.AccountProblem as problem:
+        abort(HTTPStatus.UNPROCESSABLE_ENTITY, str(problem))
+    actor("user", "deleted", subject=name)

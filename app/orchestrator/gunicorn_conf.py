@@ -1,0 +1,34 @@
+"""How gunicorn serves the orchestrator: https://docs.gunicorn.org/en/stable/settings.html."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prometheus_client.multiprocess import mark_process_dead
+
+bind = "0.0.0.0:8000"  # the container's own networks; nothing of it is published
+workers = 2
+worker_class = "gthread"
+threads = 8
+worker_tmp_dir = "/dev/shm"  # noqa: S108  # the heartbeat must not wait for a disk
+timeout = 30
+graceful_timeout = 10
+keepalive = 65  # seconds; longer than the proxy's, so that it never writes into a closing connection
+limit_request_line = 4094
+limit_request_fields = 50
+forwarded_allow_ips = ""
+control_socket_disable = True
+wsgi_app = "orchestrator:create_app()"
+logconfig_dict = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"json": {"()": "orchestrator.events.JsonLines"}},
+    "handlers": {"out": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stdout"}},
+    "root": {"level": "INFO", "handlers": ["out"]},
+    "loggers": {"gunicorn.error": {"level": "INFO", "handlers": ["out"], "propagate": False}},
+}
+
+
+def child_exit(_server: Any, worker: Any) -> None:
+    """Let the metrics of a dead worker be added up with those of the living."""
+    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

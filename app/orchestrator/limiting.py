@@ -1,0 +1,80 @@
+"""Rate limits by client address (Flask-Limiter), told in the standard headers.
+
+Header names: draft-ietf-httpapi-ratelimit-headers; Retry-After: RFC 9110, section 10.2.3.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from ipaddress import IPv6Address, ip_address, ip_network
+
+from flask import Flask, Response, current_app, request
+from flask_limiter import Limiter
+from flask_limiter.errors import RateLimitExceeded
+
+from . import counters
+from .settings import Settings
+
+# Importing the module is what makes its storage known to the library.
+STORAGE = counters.SqliteCounters.STORAGE_SCHEME[0]
+
+
+def who() -> str:
+    """Return whom a request is counted for: the address, or for IPv6 its /64, which is what one customer has."""
+    text = request.remote_addr or ""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return "unknown"
+    if isinstance(address, IPv6Address):
+        return str(ip_network(f"{address.ipv4_mapped or address}/{32 if address.ipv4_mapped else 64}", strict=False))
+    return text
+
+
+limiter = Limiter(who, headers_enabled=False)
+
+
+def _settings() -> Settings:
+    """Return the application's settings."""
+    settings: Settings = current_app.config["STREAMKEEP"]
+    return settings
+
+
+def api_limit() -> str:
+    """Return the limit of the API as a whole."""
+    return f"{_settings().api_rate_limit_per_minute}/minute"
+
+
+def login_limit() -> str:
+    """Return the limit of attempts to sign in."""
+    return f"{_settings().login_rate_limit_per_minute}/minute"
+
+
+TOO_MANY = "Too many requests from your address: wait for as many seconds as Retry-After says."
+# One budget for all of the API, and one for signing in, by the API and by the page alike. Pages that update themselves
+# have a wide one of their own.
+api_requests = limiter.shared_limit(api_limit, scope="api", error_message=TOO_MANY)
+login_attempts = limiter.shared_limit(login_limit, scope="login", error_message=TOO_MANY)
+page_views = limiter.shared_limit("600/minute", scope="pages", error_message=TOO_MANY)
+
+
+def configure(app: Flask, settings: Settings) -> None:
+    """Set Flask-Limiter up for *app*; the counters lie beside the database."""
+    file = settings.database_path.with_name("counters.db")
+    app.config.update(RATELIMIT_STORAGE_URI=f"{STORAGE}://{file}", RATELIMIT_STRATEGY="fixed-window")
+    limiter.init_app(app)
+    app.after_request(_tell)
+
+
+def _tell(response: Response) -> Response:
+    """Say how much of the limit is left, and after a refusal when to come back."""
+    limit = limiter.current_limit
+    if limit is not None:
+        seconds = max(0, math.ceil(limit.reset_at - time.time()))
+        response.headers["RateLimit-Limit"] = str(limit.limit.amount)
+        response.headers["RateLimit-Remaining"] = str(limit.remaining)
+        response.headers["RateLimit-Reset"] = str(seconds)
+        if response.status_code == RateLimitExceeded.code:
+            response.headers["Retry-After"] = str(max(1, seconds))
+    return response
