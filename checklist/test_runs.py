@@ -18,6 +18,7 @@ from testinfra.host import Host
 
 ROOT = Path(__file__).parents[1]
 PLAYBOOK = str(Path(sys.executable).parent / "ansible-playbook")
+DEPLOYED = "find /etc/streamkeep/secrets -type f"
 Deploy = Callable[..., subprocess.CompletedProcess[str]]
 pytestmark = pytest.mark.destructive
 
@@ -54,7 +55,7 @@ def test_a_rehearsal_on_a_converged_host_shows_no_change(deploy: Deploy, host: H
 
 
 def test_a_rehearsal_shows_what_would_change_and_no_secret(deploy: Deploy, host: Host) -> None:
-    secrets = [host.check_output(f"cat {p}") for p in host.check_output("find /etc/streamkeep/secrets -type f").split()]
+    secrets = [host.check_output(f"cat {p}") for p in host.check_output(f"{DEPLOYED} -size +0").split()]
     host.check_output("truncate --size 0 /etc/streamkeep/secrets/jwt_secret")
     done = deploy("--check", "--diff", "-vvv", "-e", "streamkeep_api_rate_limit=61")
     assert done.returncode == 0, done.stdout[-3000:]

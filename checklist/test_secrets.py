@@ -13,7 +13,9 @@ DEPLOYED = "/etc/streamkeep/secrets"
 
 @pytest.fixture
 def secrets(host: Host) -> list[str]:
-    values = [host.check_output(f"cat {path}") for path in host.check_output(f"find {DEPLOYED} -type f").split()]
+    values = [
+        host.check_output(f"cat {path}") for path in host.check_output(f"find {DEPLOYED} -type f -size +0").split()
+    ]
     assert len(values) >= 2
     assert all(len(value) >= 24 for value in values)
     return values

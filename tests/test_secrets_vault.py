@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from vaulted_secrets import CLASSES, GENERATORS, password
+from ansible.errors import AnsibleActionFail
+from vaulted_secrets import CLASSES, GENERATORS, completed, password
 
 ROOT = Path(__file__).parents[1]
 PLAY = """
@@ -98,3 +99,19 @@ def test_what_is_wrong_is_told_and_nothing_is_lost(environment: Path, spoil: str
     assert done.returncode != 0
     assert (environment / "secrets.yml").read_bytes() == before
     assert said in " ".join((done.stdout + done.stderr).split())
+
+
+def test_a_rotated_secret_is_new_and_the_former_jwt_secret_is_kept() -> None:
+    first = completed({}, [])
+    assert first["jwt_secret_previous"] == ""
+    assert completed(first, []) == first
+    second = completed(first, ["jwt_secret", "admin_password"])
+    assert second["jwt_secret"] != first["jwt_secret"]
+    assert second["jwt_secret_previous"] == first["jwt_secret"]
+    assert second["admin_password"] != first["admin_password"]
+    assert second["metrics_password"] == first["metrics_password"]
+
+
+def test_what_is_no_secret_is_not_rotated() -> None:
+    with pytest.raises(AnsibleActionFail, match="jwt_secrett is no secret that can be rotated: jwt_secret, "):
+        completed({}, ["jwt_secrett"])

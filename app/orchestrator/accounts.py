@@ -112,7 +112,6 @@ def set_password(user: User, password: str | None = None) -> str:
     judge_password(user.name, password)
     user.password_hash = hasher.hash(password)
     logins.revoke_all(user)
-    db.session.commit()
     return password
 
 
@@ -132,7 +131,6 @@ def set_role(user: User, role: str) -> None:
     _must_not_be_last_admin(user)
     user.role = role
     logins.revoke_all(user)
-    db.session.commit()
 
 
 def disable(user: User) -> None:
@@ -140,7 +138,6 @@ def disable(user: User) -> None:
     _must_not_be_last_admin(user)
     user.disabled_at = user.disabled_at or now()
     logins.revoke_all(user)
-    db.session.commit()
 
 
 def enable(user: User) -> None:
@@ -166,4 +163,3 @@ def ensure_admin(name: str, password: str) -> None:
         return
     user.password_hash = user.deployed_hash = hasher.hash(password)
     logins.revoke_all(user)
-    db.session.commit()

@@ -12,7 +12,7 @@ import sys
 from datetime import UTC, datetime
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from flask import g, has_request_context
 
@@ -37,9 +37,9 @@ class JsonLines(logging.Formatter):
         return json.dumps(line)
 
 
-def configure(level: str, file: Path | None = None) -> None:
-    """Send the log from *level* up to standard output and to *file*, which is opened anew when it was rotated away."""
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
+def configure(level: str, file: Path | None = None, stream: TextIO | None = None) -> None:
+    """Send the log from *level* up to *stream* (standard output) and to *file*, opened anew when it was rotated away."""
+    handlers: list[logging.Handler] = [logging.StreamHandler(stream or sys.stdout)]
     if file is not None:
         handlers.append(WatchedFileHandler(file, encoding="ascii"))
     for handler in log.handlers:

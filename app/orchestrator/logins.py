@@ -51,8 +51,8 @@ def revoke(login: Login) -> None:
 
 
 def revoke_all(user: User) -> None:
-    """End all logins of *user*; the caller commits."""
-    db.session.flush()
+    """End all logins of *user*."""
+    db.session.flush()  # a user who was made just now has an id only then
     db.session.execute(
         update(Login).where(Login.user_id == user.id, Login.revoked_at.is_(None)).values(revoked_at=now())
     )

@@ -126,6 +126,7 @@ def numbers(settings: Settings) -> Problems:
     ranges = {
         "streamkeep_max_concurrent_streams": (1, 200),
         "streamkeep_api_rate_limit": (1, 100_000),
+        "streamkeep_login_rate_limit": (1, 1000),
         "streamkeep_hls_megabytes": (64, 65_536),
     }
     for setting, (least, most) in ranges.items():

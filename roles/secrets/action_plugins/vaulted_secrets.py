@@ -37,6 +37,23 @@ GENERATORS = {
 }
 
 
+# Where the former value of a secret is kept when it is rotated, so that what it signed holds until it expires.
+KEPT = {"jwt_secret": "jwt_secret_previous"}
+
+
+def completed(known: dict[str, str], rotate: list[str]) -> dict[str, str]:
+    """Return *known* with what is missing generated, and those named in *rotate* replaced.
+
+    Raises:
+        AnsibleActionFail: *rotate* names something that is no secret of ours.
+    """
+    if unknown := sorted(set(rotate) - set(GENERATORS)):
+        raise AnsibleActionFail(f"{', '.join(unknown)} is no secret that can be rotated: {', '.join(GENERATORS)} are.")
+    made = {name: generate() for name, generate in GENERATORS.items() if not known.get(name) or name in rotate}
+    kept = {KEPT[name]: known[name] for name in rotate if name in KEPT and known.get(name)}
+    return dict.fromkeys(KEPT.values(), "") | known | made | kept
+
+
 def write_private(path: Path, content: bytes) -> None:
     """Replace *path* with *content* in one step; nobody but its owner ever reads it."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -94,7 +111,7 @@ class Vault:
 
 
 class ActionModule(ActionBase):
-    """Arguments: *path* (vaulted file), *password_file*. Returns facts ``secrets_<name>``."""
+    """Arguments: *path* (vaulted file), *password_file*, *rotate* (names). Returns facts ``secrets_<name>``."""
 
     _requires_connection = False
 
@@ -104,9 +121,9 @@ class ActionModule(ActionBase):
         dry = bool(self._task.check_mode)
         vault = Vault(Path(self._task.args["path"]), Path(self._task.args["password_file"]).expanduser())
         known = vault.open(dry)
-        missing = {name: generate() for name, generate in GENERATORS.items() if not known.get(name)}
-        if missing and not dry:
-            vault.write(known | missing)
-        facts = {f"secrets_{name}": value for name, value in (known | missing).items()}
-        result.update(changed=bool(missing), ansible_facts=facts, _ansible_no_log=True)
+        wanted = completed(known, self._task.args.get("rotate") or [])
+        if wanted != known and not dry:
+            vault.write(wanted)
+        facts = {f"secrets_{name}": value for name, value in wanted.items()}
+        result.update(changed=wanted != known, ansible_facts=facts, _ansible_no_log=True)
         return result
