@@ -38,7 +38,7 @@ class JsonLines(logging.Formatter):
 
 
 def configure(level: str, file: Path | None = None, stream: TextIO | None = None) -> None:
-    """Send the log from *level* up to *stream* (standard output) and to *file*, opened anew when it was rotated away."""
+    """Send the log from *level* up to *stream* (standard output) and to *file*, which may be rotated away."""
     handlers: list[logging.Handler] = [logging.StreamHandler(stream or sys.stdout)]
     if file is not None:
         handlers.append(WatchedFileHandler(file, encoding="ascii"))

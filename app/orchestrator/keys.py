@@ -92,7 +92,7 @@ def create(slug: str, title: str = "", owner: User | None = None, **limits: Any)
     if find(slug) is not None:
         raise KeyProblem(f"{slug} exists already: rotate its key, or choose another name.")
     secret = generate()
-    key = StreamKey(slug=slug, key_hash=digest(secret), owner=owner)
+    key = StreamKey(slug=slug, key_hash=digest(secret), owner_id=owner.id if owner else None)
     _apply(key, {"title": title} | limits)
     db.session.add(key)
     db.session.commit()

@@ -13,9 +13,10 @@ from callers import MEDIA, PROXY, RTMP
 from flask import Flask
 from flask.testing import FlaskClient
 from flask_migrate import upgrade
-from orchestrator import create_app, keys, sessions
+from orchestrator import accounts, create_app, keys, logins, sessions
 from orchestrator.database import db
 from orchestrator.settings import Settings, from_environment
+from people import Person
 
 
 @pytest.fixture
@@ -86,5 +87,32 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     def shifted() -> datetime:
         return real() + offset[0]
 
-    monkeypatch.setattr(sessions, "now", shifted)
+    for module in (accounts, keys, logins, sessions):
+        monkeypatch.setattr(module, "now", shifted)
     return pass_by
+
+
+@pytest.fixture
+def person(app: Flask) -> Callable[[str, str], Person]:
+    """Make a user by name and role, signed in with a client of their own."""
+
+    def make(name: str, role: str) -> Person:
+        _, password = accounts.create(name, role)
+        return Person(app.test_client(), name, password).sign_in()
+
+    return make
+
+
+@pytest.fixture
+def admin(person: Callable[[str, str], Person]) -> Person:
+    return person("root-admin", "admin")
+
+
+@pytest.fixture
+def streamer(person: Callable[[str, str], Person]) -> Person:
+    return person("streamer-one", "streamer")
+
+
+@pytest.fixture
+def auditor(person: Callable[[str, str], Person]) -> Person:
+    return person("auditor-one", "auditor")

@@ -64,14 +64,14 @@ def admits(slug: str, secret: str) -> bool:
 
 def test_the_command_line_tells_the_whole_life_of_a_key(app: Flask) -> None:
     run = app.test_cli_runner().invoke
-    made = json.loads(run(args=["streamkeep", "key", "create", "bob", "--title", "Bob's"]).output)
+    made = json.loads(run(args=["streamkeep", "key", "create", "bob", "--title", "Bob's"]).stdout)
     assert admits("bob", made["key"])
-    rotated = json.loads(run(args=["streamkeep", "key", "create", "bob", "--rotate"]).output)
+    rotated = json.loads(run(args=["streamkeep", "key", "create", "bob", "--rotate"]).stdout)
     assert not admits("bob", made["key"])
     assert admits("bob", rotated["key"])
-    listed = json.loads(run(args=["streamkeep", "key", "list"]).output)
+    listed = json.loads(run(args=["streamkeep", "key", "list"]).stdout)
     assert (listed["slug"], listed["title"], listed["revoked"]) == ("bob", "Bob's", False)
-    assert json.loads(run(args=["streamkeep", "key", "revoke", "bob"]).output)["revoked"]
+    assert json.loads(run(args=["streamkeep", "key", "revoke", "bob"]).stdout)["revoked"]
     assert not admits("bob", rotated["key"])
 
 
@@ -88,7 +88,7 @@ def test_the_command_line_tells_a_problem_in_one_sentence(app: Flask, arguments:
 def test_what_is_live_is_listed(app: Flask, call: object, key: str) -> None:
     assert callable(call)
     call("publish", name="alice", key=key)
-    shown = json.loads(app.test_cli_runner().invoke(args=["streamkeep", "live"]).output)
+    shown = json.loads(app.test_cli_runner().invoke(args=["streamkeep", "live"]).stdout)
     assert (shown["slug"], shown["client"]) == ("alice", "198.51.100.7")
 
 
