@@ -13,6 +13,7 @@ class ProblemApi(Api):
     """An API whose errors are problem details; the application's own handler answers with them."""
 
     ERROR_SCHEMA = Problem
+    DEFAULT_ERROR_RESPONSE_NAME = None  # each view names its refusals; "anything else" would describe nothing
     handle_http_exception = staticmethod(problem)
 
 

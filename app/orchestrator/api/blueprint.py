@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, TypeVar
 
+from flask import Request, abort
 from flask_smorest import Blueprint
 from marshmallow import RAISE, Schema
 from webargs.flaskparser import FlaskParser
@@ -21,6 +23,15 @@ class StrictParser(FlaskParser):
     """Refuses unknown fields wherever they stand; webargs would pass over those of a query."""
 
     DEFAULT_UNKNOWN_BY_LOCATION = {"json": RAISE, "query": RAISE}  # noqa: RUF012  # as the base class declares it
+
+    def load_json(self, req: Request, schema: Schema) -> Any:
+        """Return the body; one nested too deep, with an endless number or half a character is no JSON of ours."""
+        try:
+            found = super().load_json(req, schema)
+            json.dumps(found, ensure_ascii=False, default=str).encode()
+        except (RecursionError, ValueError):
+            abort(HTTPStatus.BAD_REQUEST, "The body is no JSON that can be read.")
+        return found
 
 
 class ApiBlueprint(Blueprint):
