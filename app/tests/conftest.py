@@ -13,7 +13,7 @@ from callers import MEDIA, PROXY, RTMP
 from flask import Flask
 from flask.testing import FlaskClient
 from flask_migrate import upgrade
-from orchestrator import accounts, create_app, keys, logins, sessions
+from orchestrator import accounts, cli, create_app, keys, logins, sessions
 from orchestrator.database import db
 from orchestrator.settings import Settings, from_environment
 from people import Person
@@ -87,7 +87,7 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     def shifted() -> datetime:
         return real() + offset[0]
 
-    for module in (accounts, keys, logins, sessions):
+    for module in (accounts, cli, keys, logins, sessions):
         monkeypatch.setattr(module, "now", shifted)
     return pass_by
 

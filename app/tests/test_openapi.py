@@ -89,3 +89,12 @@ def test_whatever_is_sent_the_answer_is_as_described(schema: Any, admin: Person)
         fuzz()
     assert {200, 201, 204, 401, 404, 422} <= set(statuses)
     assert statuses.total() > 300
+
+
+def test_the_page_for_people_shows_every_operation(client: FlaskClient, document: dict[str, Any]) -> None:
+    page = client.get("/api/docs")
+    assert page.status_code == 200
+    for path, operations in document["paths"].items():
+        for method in set(operations) - {"parameters"}:
+            assert f"{method.upper()} {path}" in page.text
+    assert "<script" not in page.text

@@ -115,3 +115,20 @@ def test_nothing_of_ours_is_fetched_from_elsewhere() -> None:
     root = Path(__file__).parents[1] / "orchestrator"
     for file in [*root.glob("templates/*"), *root.glob("static/*.js"), *root.glob("static/*.css")]:
         assert "https://" not in file.read_text(encoding="utf-8"), file
+
+
+def test_what_an_earlier_version_kept_is_kept(app: Flask) -> None:
+    from flask_migrate import downgrade, upgrade
+    from orchestrator import keys
+    from orchestrator.database import db
+    from sqlalchemy import text
+
+    downgrade(revision="0001")
+    columns = "INSERT INTO stream_keys (id, slug, key_hash, title, created_at) "
+    db.session.execute(text(columns + "VALUES (1, 'alice', 'hash', 'Alice', '2026-01-01 00:00:00')"))
+    db.session.commit()
+    upgrade()
+    key = keys.known("alice")
+    assert (key.title, key.visibility, key.sources, key.record, key.owner) == ("Alice", "public", [], False, None)
+    assert len(key.viewing_salt) == 32
+    assert keys.create("bob")[0].viewing_salt != key.viewing_salt

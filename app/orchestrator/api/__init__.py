@@ -6,7 +6,7 @@ from flask import Flask
 from flask_smorest import Api
 
 from ..problems import Problem, problem
-from . import auth, keys, streams, users
+from . import auth, docs, keys, streams, users
 
 
 class ProblemApi(Api):
@@ -36,3 +36,4 @@ def configure(app: Flask) -> None:
     api = ProblemApi(app)
     for module in (auth, users, keys, streams):
         api.register_blueprint(module.blueprint)
+    app.register_blueprint(docs.blueprint)
