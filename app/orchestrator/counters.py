@@ -11,10 +11,8 @@ from urllib.parse import unquote
 
 from limits.storage import Storage
 
-# Counting need not survive a power cut, so no write waits for the disk.
 SCHEMA = """
 PRAGMA journal_mode = WAL;
-PRAGMA synchronous = OFF;
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, hits INTEGER NOT NULL, expires REAL NOT NULL) WITHOUT ROWID;
 """
 COUNT = """
@@ -44,6 +42,7 @@ class SqliteCounters(Storage):
         """Give a connection; opening one costs less than a request's parsing, and no thread has to share it."""
         database = sqlite3.connect(self._path, timeout=5, isolation_level=None)
         try:
+            database.execute("PRAGMA synchronous = OFF")  # a count need not survive a power cut
             yield database
         finally:
             database.close()

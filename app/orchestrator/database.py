@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from flask import g, has_request_context, request
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event
@@ -34,5 +35,14 @@ def _configure(connection: Any, _record: Any) -> None:
 
 @event.listens_for(Engine, "begin")
 def _begin(connection: Any) -> None:
-    """Take the write lock when a transaction begins, so that what it read is still true when it writes."""
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    """Take the write lock when a transaction begins, so that what it read is still true when it writes.
+
+    A request that only asks takes none, and so waits for nobody: see `writes`.
+    """
+    asks = has_request_context() and request.method in ("GET", "HEAD") and not g.get("writes", False)
+    connection.exec_driver_sql("BEGIN" if asks else "BEGIN IMMEDIATE")
+
+
+def writes() -> None:
+    """Say, before the first query, that this GET writes; a transaction that began as a reader could fail to."""
+    g.writes = True

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, current_app
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from .database import db
+from .database import db, writes
 
 blueprint = Blueprint("health", __name__)
 
@@ -28,6 +28,7 @@ def ready() -> Response:
 
 def _not_ready() -> str | None:
     """Return why not, or None."""
+    writes()
     scripts = ScriptDirectory(current_app.extensions["migrate"].directory)
     try:
         with db.engine.connect() as connection:

@@ -17,16 +17,16 @@ SILENCE = timedelta(seconds=10)
 
 
 def end_silent() -> None:
-    """End the sessions from which nothing was heard for SILENCE."""
+    """Note the end of the sessions from which nothing was heard for SILENCE; the caller commits."""
     moment = now()
     silent = update(Session).where(Session.ended_at.is_(None), Session.updated_at < moment - SILENCE)
     db.session.execute(silent.values(ended_at=moment, ending=func.coalesce(Session.ending, "silent")))
 
 
 def live() -> list[Session]:
-    """Return the live sessions, oldest first."""
-    end_silent()
-    query = select(Session).where(Session.ended_at.is_(None)).order_by(Session.started_at, Session.id)
+    """Return the live sessions, oldest first; those that fell silent are none, whether somebody noted it or not."""
+    heard = Session.updated_at >= now() - SILENCE
+    query = select(Session).where(Session.ended_at.is_(None), heard).order_by(Session.started_at, Session.id)
     return list(db.session.scalars(query))
 
 
@@ -36,6 +36,7 @@ def begin(key: StreamKey, client_id: str, address: str, limit: int) -> Session:
     Raises:
         Refused: the key is live already, or *limit* streams are.
     """
+    end_silent()
     running = live()
     if any(session.stream_key_id == key.id for session in running):
         raise Refused("already live")
@@ -74,12 +75,9 @@ def send_away(session: Session, reason: str, hold: timedelta = timedelta()) -> N
 
 
 def of_client(key: StreamKey, client_id: str) -> Session | None:
-    """Return the session of *key* that the RTMP connection *client_id* began and that has not ended."""
-    return db.session.scalar(
-        select(Session).where(
-            Session.stream_key_id == key.id, Session.client_id == client_id, Session.ended_at.is_(None)
-        )
-    )
+    """Return the live session of *key* that the RTMP connection *client_id* began."""
+    session = of_key(key)
+    return session if session and session.client_id == client_id else None
 
 
 def touch(session: Session) -> None:
