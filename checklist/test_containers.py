@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -37,13 +38,68 @@ def test_it_cannot_change_itself(host: Host, container: str) -> None:
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_it_is_limited_and_watched(host: Host, container: str) -> None:
+def test_it_shares_no_namespace_with_the_host(host: Host, container: str) -> None:
+    """CIS 5.5, 5.10, 5.16 to 5.21, 5.31."""
     seen = inspected(host, container)
-    assert seen["HostConfig"]["Memory"] > 0
-    assert seen["HostConfig"]["PidsLimit"] > 0
-    assert seen["HostConfig"]["RestartPolicy"] == {"Name": "on-failure", "MaximumRetryCount": 5}
-    assert seen["HostConfig"]["LogConfig"]["Config"]["max-size"]
+    for kind in ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts"):
+        own, hosts = (host.check_output(f"readlink /proc/{pid}/ns/{kind}") for pid in (seen["State"]["Pid"], "self"))
+        if kind != "cgroup" or host.file("/sys/fs/cgroup/cgroup.controllers").exists:
+            assert own != hosts, kind
     assert not seen["HostConfig"]["Privileged"]
+    assert not seen["HostConfig"]["CapAdd"]
+    assert not seen["HostConfig"]["Devices"]
+    assert not seen["HostConfig"]["DeviceCgroupRules"]
+    assert not any("unconfined" in option for option in seen["HostConfig"]["SecurityOpt"])
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_apparmor_confines_it(host: Host, container: str) -> None:
+    """CIS 5.2."""
+    if not host.file("/sys/kernel/security/apparmor/profiles").exists:
+        pytest.skip("not-testable: this machine's kernel has no AppArmor")
+    pid = inspected(host, container)["State"]["Pid"]
+    assert host.check_output(f"cat /proc/{pid}/attr/current") == "docker-default (enforce)"
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_it_writes_only_where_it_must(host: Host, container: str) -> None:
+    pid = inspected(host, container)["State"]["Pid"]
+    mounts = [line.split()[1:4] for line in host.check_output(f"cat /proc/{pid}/mounts").splitlines()]
+    root = next(options for place, _, options in mounts if place == "/")
+    assert "ro" in root.split(",")
+    scratch = next(options.split(",") for place, _, options in mounts if place == "/tmp")
+    assert {"nosuid", "nodev", "noexec"} <= set(scratch)
+    assert any(option.startswith("size=") for option in scratch)
+    written = {
+        mount["Destination"] for mount in inspected(host, container)["Mounts"] if mount["RW"] and mount["Destination"]
+    }
+    assert written == {"ffmpeg": {"/var/hls"}, "python-orchestrator": {"/app/data"}}.get(container, set())
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_the_kernel_holds_it_to_its_limits(host: Host, container: str) -> None:
+    """What is in force inside, on cgroup v1 or v2, against what the engine was told."""
+    seen = inspected(host, container)
+    limits = host.check_output(f"cat /proc/{seen['State']['Pid']}/limits")
+    assert re.search(r"^Max open files +16384 +16384 ", limits, re.M)
+    assert re.search(r"^Max core file size +0 +0 ", limits, re.M)
+
+    def inside(*names: str) -> str:
+        tries = " || ".join(f"cat /sys/fs/cgroup/{name} 2>/dev/null" for name in names)
+        return str(host.check_output(f"docker exec {container} sh -c '{tries}'"))
+
+    memory = int(inside("memory.max", "memory/memory.limit_in_bytes"))
+    assert 0 < seen["HostConfig"]["Memory"] - memory < 65536 or memory == seen["HostConfig"]["Memory"]
+    assert int(inside("pids.max", "pids/pids.max")) == seen["HostConfig"]["PidsLimit"] > 0
+    quota = int(inside("cpu.max", "cpu/cpu.cfs_quota_us").split()[0])
+    assert quota == seen["HostConfig"]["NanoCpus"] / 10_000 > 0
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_it_is_restarted_a_few_times_logged_in_measure_and_watched(host: Host, container: str) -> None:
+    seen = inspected(host, container)
+    assert seen["HostConfig"]["RestartPolicy"] == {"Name": "on-failure", "MaximumRetryCount": 5}
+    assert seen["HostConfig"]["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "5"}
     assert not any(mount["Source"].endswith("docker.sock") for mount in seen["Mounts"])
     assert seen["State"]["Health"]["Status"] == "healthy"
     assert seen["Config"]["Image"].startswith("streamkeep/")

@@ -76,6 +76,9 @@ def test_a_rehearsal_shows_what_would_change_and_no_secret(deploy: Deploy, host:
         (["-e", "preflight_memory_megabytes=99999999"], "give it more"),
         (["-e", "streamkeep_domian=x.test"], "did you mean streamkeep_domain?"),
         (["-e", "streamkeep_domain=your.domain.example"], "still the placeholder"),
+        (["-e", "ssh_login_user=root"], "make a user who logs in by key and may sudo"),
+        (["-e", "ssh_login_user=nobody"], "nobody has no key on"),
+        (["-e", '{"streamkeep_ssh_users": ["ghost"]}'], "create the user, or take the name out"),
     ],
 )
 def test_a_refusal_says_why_and_leaves_the_host_alone(
@@ -113,9 +116,10 @@ def test_another_system_is_refused(deploy: Deploy, host: Host) -> None:
             '{"docker_log_max_size": "10m", "docker_log_max_files": 0, "_docker_daemon": {"icc": "maybe"}}',
             "/etc/docker/daemon.json",
         ),
+        ('{"ssh_max_startups": "many"}', "/etc/ssh/sshd_config.d/00-streamkeep.conf"),
         ('{"firewall_container_interfaces": ["longer-than-any-interface"]}', "/etc/streamkeep/firewall/rules.v4"),
     ],
-    ids=["nginx", "compose", "dockerd", "iptables"],
+    ids=["nginx", "compose", "dockerd", "sshd", "iptables"],
 )
 def test_a_configuration_that_its_program_refuses_never_replaces_the_running_one(
     deploy: Deploy, host: Host, site: Site, outside: Outside, setting: str, file: str

@@ -19,6 +19,8 @@ GOOD: dict[str, Any] = {
     "streamkeep_max_concurrent_streams": 10,
     "streamkeep_api_rate_limit": 60,
     "streamkeep_hls_megabytes": 512,
+    "streamkeep_ssh_users": ["carol"],
+    "streamkeep_reboot_time": "23:59",
     "streamkeep_ladder": [{"name": "source"}, {"name": "480p", "height": 480, "video_kbps": 900, "audio_kbps": 96}],
     "docker_log_max_files": 3,
 }
@@ -35,6 +37,9 @@ def test_good_settings_are_let_through() -> None:
         ({"streamkeep_domian": "x"}, "streamkeep_domian is no setting of Streamkeep: did you mean streamkeep_domain?"),
         ({"docker_log_max_filez": 3}, "did you mean docker_log_max_files?"),
         ({"stack_zzzz": 1}, "remove it"),
+        ({"streamkeep_reboot_time": "4:30"}, 'streamkeep_reboot_time is "4:30"'),
+        ({"streamkeep_reboot_time": "24:00"}, 'write a time of day such as "04:30"'),
+        ({"streamkeep_reboot_time": 16200}, 'streamkeep_reboot_time is "16200"'),
         ({"streamkeep_domain": ""}, "streamkeep_domain is not set"),
         ({"streamkeep_domain": "live.example.com"}, "still the placeholder"),
         ({"streamkeep_domain": "your.domain.example"}, "still the placeholder"),

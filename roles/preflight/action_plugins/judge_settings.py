@@ -135,6 +135,13 @@ def numbers(settings: Settings) -> Problems:
             yield f"{setting} is {value}: write a number from {least} to {most}."
 
 
+def reboot_time(settings: Settings) -> Problems:
+    """Judge when the host may boot by itself."""
+    value = str(settings.get("streamkeep_reboot_time") or "")
+    if value and not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", value):
+        yield f'streamkeep_reboot_time is "{value}": write a time of day such as "04:30" in quotes, or "" for never.'
+
+
 def ladder(settings: Settings) -> Problems:
     """Judge the renditions."""
     renditions = settings.get("streamkeep_ladder")
@@ -152,7 +159,15 @@ def ladder(settings: Settings) -> Problems:
             yield f"streamkeep_ladder's {rendition.get('name')} needs height, video_kbps and audio_kbps above 0."
 
 
-RULES: tuple[Callable[[Settings], Problems], ...] = (domain, contact, extra_names, sources, numbers, ladder)
+RULES: tuple[Callable[[Settings], Problems], ...] = (
+    domain,
+    contact,
+    extra_names,
+    sources,
+    numbers,
+    reboot_time,
+    ladder,
+)
 
 
 def judge(settings: Settings, roles: Path) -> list[str]:

@@ -1,0 +1,227 @@
+"""The host itself: updates, kernel, sessions, records, and whether its files are what was deployed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from outside import Site
+from testinfra.host import Host
+
+SYSCTL_NETWORK = {
+    **{
+        f"net.ipv4.conf.{scope}.{key}": 0
+        for scope in ("all", "default")
+        for key in ("accept_redirects", "secure_redirects", "send_redirects", "accept_source_route")
+    },
+    "net.ipv4.conf.all.rp_filter": 1,
+    "net.ipv4.icmp_echo_ignore_broadcasts": 1,
+    "net.ipv4.icmp_ignore_bogus_error_responses": 1,
+    "net.ipv4.tcp_rfc1337": 1,
+    "net.ipv4.tcp_syncookies": 1,
+    "net.ipv4.ip_forward": 1,  # containers live behind it
+}
+SYSCTL_KERNEL = {
+    "fs.protected_fifos": 2,
+    "fs.protected_hardlinks": 1,
+    "fs.protected_regular": 2,
+    "fs.protected_symlinks": 1,
+    "fs.suid_dumpable": 0,
+    "kernel.dmesg_restrict": 1,
+    "kernel.kptr_restrict": 2,
+    "kernel.perf_event_paranoid": 3,
+    "kernel.randomize_va_space": 2,
+    "kernel.sysrq": 0,
+    "kernel.unprivileged_bpf_disabled": 1,
+    "net.core.bpf_jit_harden": 2,
+}
+# Servers in clear text, and what would start them: by what they install, whatever package brings it.
+LEGACY = ["in.telnetd", "in.rshd", "in.rlogind", "in.tftpd", "in.talkd", "xinetd", "inetd", "ypserv", "rpcbind"]
+
+
+@pytest.fixture(scope="module")
+def own_kernel(host: Host) -> bool:
+    return bool(host.run("systemd-detect-virt --container --quiet").rc != 0)
+
+
+def value(host: Host, key: str) -> int:
+    return int(host.check_output(f"sysctl --values {key}"))
+
+
+@pytest.mark.parametrize("key", SYSCTL_NETWORK)
+def test_the_network_stack_is_hardened(host: Host, key: str) -> None:
+    assert value(host, key) == SYSCTL_NETWORK[key]
+
+
+@pytest.mark.parametrize("key", SYSCTL_KERNEL)
+def test_the_kernel_is_hardened(host: Host, own_kernel: bool, key: str) -> None:
+    if not own_kernel:
+        pytest.skip("not-testable: a container's kernel is the machine's underneath")
+    assert value(host, key) == SYSCTL_KERNEL[key]
+
+
+def test_a_container_leaves_the_kernel_of_all_alone(host: Host, own_kernel: bool) -> None:
+    assert host.file("/etc/sysctl.d/61-streamkeep-kernel.conf").exists == own_kernel
+
+
+@pytest.mark.parametrize("module", ["dccp", "sctp", "rds", "tipc", "usb-storage", "firewire-ohci", "cramfs", "udf"])
+def test_the_module_is_never_loaded(host: Host, module: str) -> None:
+    blocked = host.check_output("modprobe --showconfig").splitlines()
+    name = module.replace("-", "_")
+    assert f"install {name} /bin/false" in blocked
+    assert f"blacklist {name}" in blocked
+    assert not host.file(f"/sys/module/{name}").exists or host.run("systemd-detect-virt --container --quiet").rc == 0
+
+
+def test_only_security_updates_install_themselves_and_the_reboot_has_its_time(host: Host) -> None:
+    settings = host.check_output("apt-config dump")
+    origins = re.findall(r'^Unattended-Upgrade::Origins-Pattern:: "(.*)";', settings, re.M)
+    assert origins == ["origin=Debian,codename=${distro_codename}-security,label=Debian-Security"]
+    assert 'APT::Periodic::Unattended-Upgrade "1";' in settings
+    assert 'APT::Periodic::Update-Package-Lists "1";' in settings
+    assert 'Unattended-Upgrade::Automatic-Reboot-Time "04:30";' in settings
+    for timer in ("apt-daily.timer", "apt-daily-upgrade.timer"):
+        assert host.service(timer).is_enabled
+        assert host.service(timer).is_running
+    assert host.run("unattended-upgrade --dry-run").rc == 0
+
+
+def test_what_carries_streams_is_not_restarted_by_itself(host: Host) -> None:
+    shown = host.check_output(
+        "perl -e 'do q(/etc/needrestart/needrestart.conf); print qq($nrconf{restart}\\n);"
+        " for my $s (qw(docker containerd streamkeep cron)) { my ($r) = grep { qq($s.service) =~ $_ }"
+        " keys %{$nrconf{override_rc}}; print qq($s ), defined $r ? $nrconf{override_rc}{$r} : 1, qq(\\n) }'"
+    )
+    assert shown.splitlines() == ["a", "docker 0", "containerd 0", "streamkeep 0", "cron 1"]
+
+
+def test_the_clock_is_kept(host: Host, own_kernel: bool) -> None:
+    assert host.service("systemd-timesyncd").is_enabled
+    if not own_kernel:
+        pytest.skip("not-testable: a container's clock is the machine's underneath")
+    assert host.check_output("timedatectl show --property NTPSynchronized --value") == "yes"
+
+
+def test_the_journal_outlives_a_boot_within_limits(host: Host) -> None:
+    settings = host.check_output("systemd-analyze cat-config systemd/journald.conf")
+    for line in ("Storage=persistent", "SystemMaxUse=500M", "MaxRetentionSec=90day"):
+        assert line in settings.splitlines()
+    header = host.check_output("journalctl --header --lines 0 | grep 'File path' | head -1")
+    assert "/var/log/journal/" in header
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc/passwd",
+        "/etc/shadow",
+        "/etc/sudoers",
+        "/etc/ssh/sshd_config.d",
+        "/etc/localtime",
+        "/etc/docker",
+        "/etc/docker/daemon.json",
+        "/var/lib/docker",
+        "/usr/sbin/dockerd",
+        "/usr/bin/containerd",
+        "/usr/sbin/runc",
+    ],
+)
+def test_changes_are_written_down(host: Host, own_kernel: bool, path: str) -> None:
+    if own_kernel:
+        assert re.search(rf"^-w {path} -p wa ", host.check_output("auditctl -l"), re.M)
+    rules = host.check_output(
+        "cat /etc/audit/rules.d/50-streamkeep.rules /etc/audit/rules.d/51-streamkeep-docker.rules"
+    )
+    assert f"-w {path} -p wa -k " in rules
+    if not own_kernel:
+        pytest.skip("not-testable: the rules are written, but a container has no audit of its own")
+
+
+def test_sessions_keep_their_files_to_themselves(host: Host, site: Site) -> None:
+    for user in ("root", site.user):
+        mask = int(host.check_output(f"runuser --login {user} --command umask"), 8)
+        assert mask & 0o007 == 0o007, f"others read what {user} writes"
+        assert host.check_output(f"runuser --login {user} --command 'ulimit -H -c'") == "0"
+        assert host.check_output(f"runuser --login {user} --command 'echo $TMOUT'") == "900"
+    assert int(host.check_output("runuser --login root --command umask"), 8) == 0o027
+    assert "DefaultLimitCORE=0" in host.check_output("systemctl show").splitlines()
+
+
+def test_nobody_logs_in_without_a_password_or_as_a_second_root(host: Host) -> None:
+    assert host.check_output("awk -F: '$2 == \"\"' /etc/shadow") == ""
+    assert host.check_output("awk -F: '$3 == 0 {print $1}' /etc/passwd") == "root"
+
+
+@pytest.mark.parametrize("folder", ["cron.d", "cron.hourly", "cron.daily", "cron.weekly", "cron.monthly"])
+def test_scheduled_jobs_are_for_root_alone(host: Host, folder: str) -> None:
+    seen = host.file(f"/etc/{folder}")
+    assert (seen.uid, seen.gid, seen.mode) == (0, 0, 0o700)
+
+
+@pytest.mark.parametrize("file", ["/etc/issue", "/etc/issue.net"])
+def test_whoever_knocks_is_told_whose_system_this_is(host: Host, file: str) -> None:
+    text = host.file(file).content_string
+    assert "private system" in text
+    assert "monitored and recorded" in text
+    assert "Debian" not in text
+
+
+def test_no_server_speaks_in_clear_text(host: Host) -> None:
+    assert host.run(f"command -v {' '.join(LEGACY)}").stdout == ""
+    # The engine holds the ports that the stack publishes; loopback is nobody's door.
+    doors = set()
+    for line in host.check_output("ss -Hltnp").splitlines():
+        address, process = line.split()[3], re.findall(r'\(\("([^"]+)"', line)
+        if not re.match(r"127\.|\[::1\]", address):
+            doors.add((*process, int(address.rpartition(":")[2])))
+    assert doors <= {("sshd", 22), *(("dockerd", port) for port in (80, 443, 1935, 1936))}
+
+
+@pytest.fixture
+def planted(host: Host) -> Iterator[str]:
+    path = "/usr/local/sbin/probe-planted"
+    host.check_output(f"printf '#!/bin/sh\\n' >{path}")
+    yield path
+    host.check_output(f"rm --force {path}")
+    host.check_output("systemctl reset-failed streamkeep-integrity streamkeep-packages")
+
+
+def test_files_are_compared_every_day_and_packages_every_week(host: Host) -> None:
+    for timer in ("streamkeep-integrity.timer", "streamkeep-packages.timer"):
+        assert host.service(timer).is_enabled
+        assert host.service(timer).is_running
+    assert host.file("/var/lib/streamkeep/integrity/aide.db").mode == 0o600
+
+
+@pytest.mark.destructive
+def test_a_planted_file_is_found(host: Host, planted: str) -> None:
+    """And so is a changed permission; what the probes before this one left is accepted first."""
+    host.check_output("streamkeep-integrity accept")
+    host.check_output(f"rm {planted}")
+    assert host.run("systemctl start streamkeep-integrity").rc != 0, "a removed file"
+    host.check_output("streamkeep-integrity accept")
+    assert host.run("systemctl start streamkeep-integrity").rc == 0
+    host.check_output(f"touch {planted} && chmod u+s /usr/bin/env")
+    assert host.run("systemctl start streamkeep-integrity").rc != 0
+    found = host.check_output("journalctl --unit streamkeep-integrity --since -2min --no-pager")
+    assert planted in found
+    assert "/usr/bin/env" in found
+    # An upgrade in between accepts nothing, because files differed before it.
+    host.check_output("streamkeep-integrity before-upgrade")
+    assert "nothing is accepted" in host.check_output("streamkeep-integrity after-upgrade")
+    host.check_output(f"chmod u-s /usr/bin/env && rm {planted}")
+    assert host.run("systemctl start streamkeep-integrity").rc == 0
+
+
+@pytest.mark.destructive
+def test_a_changed_package_is_found(host: Host, planted: str) -> None:
+    changed = "/usr/share/doc/aide/NEWS.Debian.gz"
+    host.check_output(f"cp --archive {changed} /root/probe-kept && printf x >>{changed}")
+    try:
+        assert host.run("systemctl start streamkeep-packages").rc != 0
+        assert changed in host.check_output("cat /var/lib/streamkeep/integrity/packages")
+    finally:
+        host.check_output(f"mv /root/probe-kept {changed}")
+    assert host.run("systemctl start streamkeep-packages").rc == 0
+    assert changed not in host.check_output("cat /var/lib/streamkeep/integrity/packages")
