@@ -13,7 +13,6 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from . import api, cli, events, health, internal, limiting, metrics, models, pages, tokens
 from .database import db, migrate
-from .problems import problem
 from .settings import Settings, from_environment
 
 __all__ = ["create_app", "models"]
@@ -48,7 +47,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     limiting.configure(app, settings)
     metrics.configure(app)
     api.configure(app)
-    app.register_error_handler(HTTPException, problem)
+    app.register_error_handler(HTTPException, pages.told)
     events.configure(settings.log_level, settings.log_file)
     app.logger.handlers = events.log.handlers
     # Only the proxy writes X-Forwarded-*, always anew; internal callers come without it and are known by their socket.

@@ -104,7 +104,8 @@ def _settings() -> Settings:
 
 def issue(login: Login) -> Pair:
     """Return tokens for *login*; the refresh token is its newest."""
-    claims = {LOGIN_CLAIM: login.id}
+    # One CSRF token for all of a login: a form that was open while the tokens were renewed can still be sent.
+    claims = {LOGIN_CLAIM: login.id, "csrf": sha256(f"form {login.id}".encode()).hexdigest()}
     identity = str(login.user_id)
     refresh = create_refresh_token(identity, additional_claims=claims | {"jti": login.refresh_id})
     return Pair(create_access_token(identity, additional_claims=claims), refresh)

@@ -3,31 +3,50 @@
 "use strict";
 
 const RETRY_MS = 3000;
+const MISSES = 3; // playlists in a row that may fail before the stream counts as offline
 const player = document.querySelector(".player");
 const video = player.querySelector("video");
 const notice = player.querySelector(".notice");
+const unmute = player.querySelector(".unmute");
+const badge = document.querySelector('[data-shows="state"]');
 const quality = document.querySelector(".quality");
 const latency = document.querySelector(".latency");
+const toLive = document.querySelector(".to-live");
 const playlist = player.dataset.playlist;
+const NAMES = { connecting: "Connecting", live: "Live", offline: "Offline", refused: "Private" };
 let hls = null;
+let wasLive = false;
 
 function show(state, text) {
   player.dataset.state = state;
+  badge.textContent = NAMES[state];
+  badge.classList.toggle("live", state === "live");
+  toLive.disabled = quality.disabled = state !== "live";
   if (notice.textContent !== text) notice.textContent = text;
 }
 
-function offline() {
+function live() {
+  wasLive = true;
+  show("live", "");
+  unmute.hidden = !video.muted;
+}
+
+function offline(text = wasLive ? "The stream has ended. This page plays it again when it comes back." : "Offline. This page starts playing when the stream does.", state = "offline") {
   if (hls) hls.destroy();
   hls = null;
-  quality.disabled = true;
+  video.onplaying = video.onended = video.onerror = null;
   latency.textContent = "";
-  show("offline", "Offline. This page starts playing when the stream does.");
+  unmute.hidden = true;
+  show(state, text);
   setTimeout(wait, RETRY_MS);
 }
 
 async function wait() {
   try {
     const answer = await fetch(playlist, { cache: "no-store" });
+    if (answer.status === 401 || answer.status === 403) {
+      return offline("This stream is private: open the link that you were given, or sign in.", "refused");
+    }
     if (answer.ok && !(await ended(await answer.text()))) return play();
   } catch {
     // No network is offline, too.
@@ -42,43 +61,95 @@ async function ended(master) {
   return !answer || !answer.ok || (await answer.text()).includes("#EXT-X-ENDLIST");
 }
 
+function start() {
+  video.onplaying = live;
+  video.play().catch(live); // autoplay forbidden: the controls are there
+}
+
 function play() {
   show("connecting", "Connecting");
+  video.poster = `${player.dataset.poster}?${Math.floor(Date.now() / 10000)}`;
   if (!Hls.isSupported()) {
     video.src = playlist; // Safari on iPhone plays HLS by itself
-    video.onplaying = () => show("live", "");
-    video.onerror = video.onended = offline;
-    video.play();
+    video.onerror = video.onended = () => offline();
+    start();
     return;
   }
-  hls = new Hls({ liveSyncDurationCount: 2, liveMaxLatencyDurationCount: 6, backBufferLength: 30 });
+  hls = new Hls({ liveSyncDurationCount: 2, liveMaxLatencyDurationCount: 6, maxLiveSyncPlaybackRate: 1.1, backBufferLength: 30 });
+  let misses = 0;
   hls.on(Hls.Events.MANIFEST_PARSED, listQualities);
-  hls.on(Hls.Events.ERROR, (_event, data) => data.fatal && offline());
+  hls.on(Hls.Events.LEVEL_SWITCHED, nameQuality);
+  hls.on(Hls.Events.ERROR, (_event, data) => recover(data, ++misses));
+  hls.on(Hls.Events.FRAG_BUFFERED, () => (misses = 0));
   hls.on(Hls.Events.LEVEL_LOADED, (_event, data) => {
-    if (!data.details.live) video.onended = offline;
+    if (!data.details.live) video.onended = () => offline();
   });
   hls.loadSource(playlist);
   hls.attachMedia(video);
-  video.onplaying = () => show("live", "");
-  video.play().catch(() => show("live", "")); // autoplay forbidden: the controls are there
+  start();
+}
+
+// A decoder that tripped is set up again; a stream that does not come any more is offline.
+function recover(data, misses) {
+  if (!data.fatal || !hls) return;
+  if (data.type === Hls.ErrorTypes.MEDIA_ERROR && misses <= MISSES) hls.recoverMediaError();
+  else offline();
+}
+
+function levelName(level, index) {
+  return level.height ? `${level.height}p` : level.name || `Quality ${index + 1}`;
 }
 
 function listQualities() {
   quality.replaceChildren(new Option("Automatic", "-1"));
-  hls.levels.forEach((level, index) => {
-    quality.add(new Option(level.height ? `${level.height}p` : level.name || `Quality ${index + 1}`, String(index)));
-  });
-  quality.disabled = false;
+  hls.levels.forEach((level, index) => quality.add(new Option(levelName(level, index), String(index))));
 }
+
+// What "automatic" means at the moment.
+function nameQuality(_event, data) {
+  const name = levelName(hls.levels[data.level], data.level);
+  quality.options[0].text = hls.autoLevelEnabled ? `Automatic (${name})` : "Automatic";
+}
+
+function jumpToLive() {
+  if (hls && Number.isFinite(hls.liveSyncPosition)) video.currentTime = hls.liveSyncPosition;
+  else if (video.seekable.length) video.currentTime = video.seekable.end(video.seekable.length - 1);
+  video.play().catch(() => {});
+}
+
+function turnSound(on) {
+  video.muted = !on;
+  if (on && video.volume === 0) video.volume = 0.5;
+}
+
+const KEYS = {
+  k: () => (video.paused ? video.play().catch(() => {}) : video.pause()),
+  m: () => turnSound(video.muted),
+  f: () => (document.fullscreenElement ? document.exitFullscreen() : player.requestFullscreen()),
+  l: jumpToLive,
+  ArrowUp: () => (video.volume = Math.min(1, video.volume + 0.1)),
+  ArrowDown: () => (video.volume = Math.max(0, video.volume - 0.1)),
+};
+
+// Where a key means something by itself (fields, lists, buttons, the video's own controls), it keeps that meaning.
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea, summary, video")) return;
+  const act = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+  if (!act || (event.key.startsWith("Arrow") && !player.contains(event.target) && document.activeElement !== document.body)) return;
+  event.preventDefault();
+  act();
+});
 
 quality.addEventListener("change", () => {
   if (hls) hls.currentLevel = Number(quality.value);
 });
+toLive.addEventListener("click", jumpToLive);
+unmute.addEventListener("click", () => turnSound(true));
+video.addEventListener("volumechange", () => (unmute.hidden = !video.muted));
 
 setInterval(() => {
-  if (hls && Number.isFinite(hls.latency) && player.dataset.state === "live") {
-    latency.textContent = `${hls.latency.toFixed(1)} s behind live`;
-  }
+  const known = hls && Number.isFinite(hls.latency) && player.dataset.state === "live";
+  latency.textContent = known ? `${hls.latency.toFixed(1)} s behind live` : "";
 }, 1000);
 
 wait();

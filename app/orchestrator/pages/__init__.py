@@ -1,0 +1,9 @@
+"""Pages for people, rendered here: one module a page. They ask the same functions as the API and decide nothing."""
+
+from __future__ import annotations
+
+from . import account, dashboard, keys, public, reports, session, users
+from .blueprint import blueprint
+from .errors import told
+
+__all__ = ["account", "blueprint", "dashboard", "keys", "public", "reports", "session", "told", "users"]

@@ -1,0 +1,93 @@
+"""What all pages have in common: who looks, where foreign forms are refused, and how a session goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from http import HTTPStatus
+from typing import Any, ParamSpec, cast
+from urllib.parse import urlsplit
+
+from flask import Blueprint, abort, g, redirect, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_jwt_extended import current_user, get_csrf_token, get_current_user
+from flask_jwt_extended import verify_jwt_in_request as verify
+from flask_jwt_extended.exceptions import JWTExtendedException
+from jwt.exceptions import PyJWTError
+from werkzeug.exceptions import Unauthorized
+
+from .. import tokens
+from ..limiting import page_views
+from ..models import User
+
+blueprint = Blueprint("pages", __name__, template_folder="../templates")
+page_views(blueprint)
+P = ParamSpec("P")
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+@blueprint.before_request
+def refuse_foreign_forms() -> None:
+    """Refuse what another site's page sends, signing in included (login CSRF).
+
+    Browsers say where a form comes from in Sec-Fetch-Site, older ones in Origin (https://www.w3.org/TR/fetch-metadata/).
+    """
+    if request.method in SAFE_METHODS:
+        return
+    site = request.headers.get("Sec-Fetch-Site")
+    origin = request.headers.get("Origin")
+    if site is None:
+        foreign = origin is not None and urlsplit(origin).netloc != request.host
+    else:
+        foreign = site not in ("same-origin", "none")
+    if foreign:
+        abort(HTTPStatus.FORBIDDEN, "This form came from another site: open the page here and send it again.")
+
+
+def signed_in(*roles: str) -> Callable[[Callable[P, ResponseReturnValue]], Callable[P, ResponseReturnValue]]:
+    """Let a page be seen by who signed in, in one of *roles* (none named: any); others are led to sign in."""
+
+    def decorate(view: Callable[P, ResponseReturnValue]) -> Callable[P, ResponseReturnValue]:
+        @wraps(view)
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
+            try:
+                tokens.checked("cookies")
+            except Unauthorized:
+                # 307 keeps a form's method and fields: what somebody wrote for half an hour is not lost.
+                way = url_for("pages.go_on", next=request.full_path.rstrip("?"))
+                return redirect(way, HTTPStatus.TEMPORARY_REDIRECT)
+            if roles and current_user.role not in roles:
+                abort(HTTPStatus.FORBIDDEN, f"This page needs the role {' or '.join(roles)}.")
+            g.viewer = current_user
+            return view(*args, **kwargs)
+
+        return guarded
+
+    return decorate
+
+
+def viewer() -> User | None:
+    """Return who is signed in; pages that everybody may see ask this."""
+    if "viewer" not in g:
+        try:
+            verify(locations=["cookies"])
+            g.viewer = get_current_user()
+        except (JWTExtendedException, PyJWTError):
+            g.viewer = None
+    return cast("User | None", g.viewer)
+
+
+def local(path: str) -> str:
+    """Return *path* when it stays on this host, else the dashboard: nobody is led elsewhere by a link to us."""
+    parts = urlsplit(path) if path.isprintable() else urlsplit("//")
+    stays = not parts.scheme and not parts.netloc and parts.path.startswith("/")
+    # Browsers read a backslash as a slash, and //host as another host.
+    return path if stays and not path.startswith("//") and "\\" not in path else url_for("pages.dashboard")
+
+
+@blueprint.app_context_processor
+def _for_templates() -> dict[str, Any]:
+    """Give the templates who looks, and the token that forms send back."""
+    user = viewer()
+    cookie = request.cookies.get("__Host-access", "")
+    return {"viewer": user, "csrf_token": get_csrf_token(cookie) if user else ""}

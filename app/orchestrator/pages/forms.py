@@ -1,0 +1,49 @@
+"""From what a form sends to what the functions take; they judge the values."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from werkzeug.datastructures import MultiDict
+
+from ..keys import KeyProblem
+
+LIMITS = ("max_bitrate_kbps", "max_height", "max_minutes")
+
+
+def _limit(form: MultiDict[str, str], name: str) -> int | None:
+    """Return a limit; an empty field is none."""
+    text = form.get(name, "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 7):
+        raise KeyProblem("A limit is a whole number from 1 to 1000000, or left empty for none.")
+    return int(text)
+
+
+def _expiry(form: MultiDict[str, str]) -> datetime | None:
+    """Return when a key expires, in UTC; an empty field is never."""
+    text = form.get("expires_at", "").strip()
+    if not text:
+        return None
+    try:
+        return datetime.strptime(text[:16], "%Y-%m-%dT%H:%M")  # noqa: DTZ007, RUF100  # the database keeps naive UTC
+    except ValueError:
+        raise KeyProblem("The expiry is no date and time: write one such as 2027-01-31T18:00, in UTC.") from None
+
+
+def key_fields(form: MultiDict[str, str]) -> dict[str, Any]:
+    """Return the fields of a key that *form* holds.
+
+    Raises:
+        KeyProblem: a number or a time is none.
+    """
+    return {
+        "title": form.get("title", "").strip(),
+        "visibility": form.get("visibility", "public"),
+        "record": form.get("record") == "yes",
+        "expires_at": _expiry(form),
+        "sources": form.get("sources", "").replace(",", " ").split(),
+        **{name: _limit(form, name) for name in LIMITS},
+    }

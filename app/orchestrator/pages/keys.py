@@ -1,0 +1,209 @@
+"""Streams and their keys: admins manage all, streamers their own, auditors look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from http import HTTPStatus
+from typing import NamedTuple
+
+from flask import abort, current_app, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_jwt_extended import current_user
+
+from .. import keys, sessions
+from ..api.keys import reachable
+from ..models import VISIBILITIES, StreamKey
+from ..settings import Settings
+from ..signing_in import actor
+from .blueprint import blueprint, signed_in
+from .forms import key_fields
+from .showing import state
+
+MANAGERS = ("admin", "streamer")
+KICK_HOLD = timedelta(seconds=60)
+RECENT = 10  # ended sessions on a stream's page
+SAID = {
+    "changed": "Saved.",
+    "revoked": "The key is revoked. A stream that ran on it ends within seconds.",
+    "kicked": "The stream ends within seconds, and nobody can publish under its name for a minute.",
+    "deleted": "The stream and its history are gone.",
+}
+
+
+def _refused(template: str, problem: keys.KeyProblem, **values: object) -> ResponseReturnValue:
+    """Show the form again with what was written, and say what is wrong."""
+    page = render_template(template, form=request.form, problem=str(problem), visibilities=VISIBILITIES, **values)
+    return page, HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+def _secret(key: StreamKey, secret: str, status: int) -> ResponseReturnValue:
+    """Show *secret*, this once, with what to write into OBS."""
+    settings: Settings = current_app.config["STREAMKEEP"]
+    play_path = f"{key.slug}?key={secret}"
+    return render_template("key_secret.html", key=key, server=settings.ingest_server, stream_key=play_path), status
+
+
+@blueprint.get("/streams")
+@signed_in()
+def streams() -> ResponseReturnValue:
+    """List the streams that the signed-in user may see."""
+    live = {session.stream_key_id for session in sessions.live()}
+    rows = [(key, state(key, key.id in live)) for key in keys.of(current_user)]
+    return render_template("keys.html", rows=rows, said=SAID.get(request.args.get("said", "")))
+
+
+@blueprint.get("/streams/new")
+@signed_in(*MANAGERS)
+def new_stream() -> ResponseReturnValue:
+    """Show the form for a new stream."""
+    return render_template("key_new.html", form={}, visibilities=VISIBILITIES)
+
+
+@blueprint.post("/streams")
+@signed_in(*MANAGERS)
+def create_stream() -> ResponseReturnValue:
+    """Make a stream's key and show it, this once."""
+    try:
+        fields = key_fields(request.form)
+        key, secret = keys.create(request.form.get("slug", "").strip(), fields.pop("title"), current_user, **fields)
+    except keys.KeyProblem as problem:
+        return _refused("key_new.html", problem)
+    actor("key", "created", slug=key.slug)
+    return _secret(key, secret, HTTPStatus.CREATED)
+
+
+def _page(key: StreamKey) -> dict[str, object]:
+    """Return what the page of *key* shows."""
+    session = sessions.of_key(key)
+    recent, total = sessions.history([key], 1, RECENT)
+    return {
+        "key": key,
+        "session": session,
+        "state": state(key, session is not None),
+        "recent": recent,
+        "total": total,
+        "may_change": current_user.role in MANAGERS,
+    }
+
+
+@blueprint.get("/streams/<slug>")
+@signed_in()
+def stream(slug: str) -> ResponseReturnValue:
+    """Show a stream: its settings, its history, and what can be done with it."""
+    key = reachable(slug)
+    said = SAID.get(request.args.get("said", ""))
+    return render_template("key.html", form=None, said=said, visibilities=VISIBILITIES, **_page(key))
+
+
+@blueprint.post("/streams/<slug>")
+@signed_in(*MANAGERS)
+def change_stream(slug: str) -> ResponseReturnValue:
+    """Change who may see a stream, and its limits."""
+    key = reachable(slug)
+    try:
+        fields = key_fields(request.form)
+        keys.change(key, **fields)
+    except keys.KeyProblem as problem:
+        return _refused("key.html", problem, **_page(key))
+    actor("key", "changed", slug=slug, fields=sorted(fields))
+    return redirect(url_for("pages.stream", slug=slug, said="changed"), HTTPStatus.SEE_OTHER)
+
+
+def _rotate(key: StreamKey) -> ResponseReturnValue:
+    """Replace the key."""
+    secret = keys.rotate(key)
+    actor("key", "rotated", slug=key.slug)
+    return _secret(key, secret, HTTPStatus.OK)
+
+
+def _revoke(key: StreamKey) -> ResponseReturnValue:
+    """Withdraw the key."""
+    keys.revoke(key)
+    actor("key", "revoked", slug=key.slug)
+    return redirect(url_for("pages.stream", slug=key.slug, said="revoked"), HTTPStatus.SEE_OTHER)
+
+
+def _kick(key: StreamKey) -> ResponseReturnValue:
+    """Send the publisher away."""
+    session = sessions.of_key(key)
+    if session is None:
+        abort(HTTPStatus.NOT_FOUND, "This stream is not live.")
+    sessions.send_away(session, "kicked", KICK_HOLD)
+    actor("stream", "kicked", slug=key.slug, hold_seconds=int(KICK_HOLD.total_seconds()))
+    return redirect(url_for("pages.stream", slug=key.slug, said="kicked"), HTTPStatus.SEE_OTHER)
+
+
+def _delete(key: StreamKey) -> ResponseReturnValue:
+    """Forget the key."""
+    slug = key.slug
+    keys.delete(key)
+    actor("key", "deleted", slug=slug)
+    return redirect(url_for("pages.streams", said="deleted"), HTTPStatus.SEE_OTHER)
+
+
+class Action(NamedTuple):
+    """Something that asks first: its question, what follows from it, its button's word, and what it does."""
+
+    question: str
+    consequence: str
+    word: str
+    do: Callable[[StreamKey], ResponseReturnValue]
+
+
+ACTIONS = {
+    "rotate": Action(
+        "Give {} a new key?",
+        "The former key stops working at once, and a stream that runs on it ends within seconds."
+        " The new key is shown once, on the next page.",
+        "Make a new key",
+        _rotate,
+    ),
+    "revoke": Action(
+        "Revoke the key of {}?",
+        "Nobody can publish under this name until you give it a new key. A stream that runs ends within seconds.",
+        "Revoke the key",
+        _revoke,
+    ),
+    "kick": Action(
+        "End the live stream {}?",
+        "The publisher is disconnected within seconds and refused for a minute. The key stays as it is.",
+        "End the stream",
+        _kick,
+    ),
+    "delete": Action(
+        "Delete {}?",
+        "The name, its key and its history are forgotten. This can't be undone.",
+        "Delete for good",
+        _delete,
+    ),
+}
+
+
+def _action(name: str) -> Action:
+    """Return the action *name* or answer 404."""
+    if name not in ACTIONS:
+        abort(HTTPStatus.NOT_FOUND)
+    return ACTIONS[name]
+
+
+@blueprint.get("/streams/<slug>/<action>")
+@signed_in(*MANAGERS)
+def ask_about_stream(slug: str, action: str) -> ResponseReturnValue:
+    """Ask before something is done that can't be undone."""
+    asked = _action(action)
+    key = reachable(slug)
+    return render_template(
+        "confirm.html",
+        question=asked.question.format(key.slug),
+        consequence=asked.consequence,
+        word=asked.word,
+        back=url_for("pages.stream", slug=slug),
+    )
+
+
+@blueprint.post("/streams/<slug>/<action>")
+@signed_in(*MANAGERS)
+def act_on_stream(slug: str, action: str) -> ResponseReturnValue:
+    """Do it."""
+    return _action(action).do(reachable(slug))

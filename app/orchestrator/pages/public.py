@@ -1,0 +1,58 @@
+"""Pages for everybody: what is live, watching it, and whom to tell about a vulnerability."""
+
+from __future__ import annotations
+
+from flask import Response, abort, current_app, render_template
+
+from .. import keys, sessions
+from ..clock import now
+from ..models import Session, StreamKey
+from ..settings import Settings
+from .blueprint import blueprint
+from .showing import media_path
+
+
+def _listed() -> list[Session]:
+    """Return what is live and public; unlisted streams are for who knows their name."""
+    return [session for session in sessions.live() if session.stream_key.visibility == "public"]
+
+
+@blueprint.get("/")
+def home() -> str:
+    """Show what is live."""
+    return render_template("home.html", sessions=_listed())
+
+
+@blueprint.get("/live")
+def home_live() -> str:
+    """Return the part of the home page that is fetched again."""
+    return render_template("home_live.html", sessions=_listed())
+
+
+@blueprint.get("/watch/<slug>")
+def watch(slug: str) -> str:
+    """Show the player of *slug*; it starts by itself when the stream does."""
+    key = keys.find(slug) if keys.well_formed(slug) else None
+    if key is None:
+        abort(404)
+    return render_template("watch.html", key=key, **_media(key))
+
+
+def _media(key: StreamKey) -> dict[str, str]:
+    """Return where the player finds the stream of *key*."""
+    return {"playlist": media_path(key, "index.m3u8"), "poster": media_path(key, "thumbnail.jpg")}
+
+
+@blueprint.get("/.well-known/security.txt")
+def security_txt() -> Response:
+    """Say where to report a vulnerability (RFC 9116)."""
+    settings: Settings = current_app.config["STREAMKEEP"]
+    if not settings.security_contact:
+        abort(404)
+    text = f"Contact: mailto:{settings.security_contact}\nExpires: {_next_year()}\n"
+    return Response(text, mimetype="text/plain")
+
+
+def _next_year() -> str:
+    """Return the last moment of this promise: at most 13 months off (RFC 9116 advises about a year)."""
+    return f"{now().year + 1}-01-31T00:00:00Z"

@@ -1,0 +1,34 @@
+"""What the audits found. For auditors and admins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flask import abort, current_app, render_template
+from flask.typing import ResponseReturnValue
+
+from .. import reports
+from .blueprint import blueprint, signed_in
+
+
+def _folder() -> Path:
+    """Return where the reports lie."""
+    folder: Path = current_app.config["STREAMKEEP"].reports_path
+    return folder
+
+
+@blueprint.get("/reports")
+@signed_in("admin", "auditor")
+def report_list() -> ResponseReturnValue:
+    """List the reports, newest first."""
+    return render_template("reports.html", reports=reports.everything(_folder()), verdicts=reports.VERDICTS)
+
+
+@blueprint.get("/reports/<name>")
+@signed_in("admin", "auditor")
+def report(name: str) -> ResponseReturnValue:
+    """Show what one audit found, failures first."""
+    found = reports.find(_folder(), name)
+    if found is None:
+        abort(404)
+    return render_template("report.html", report=found, verdicts=reports.VERDICTS)

@@ -1,0 +1,171 @@
+"""Who may sign in: admins manage, auditors look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import NamedTuple
+
+from flask import abort, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from .. import accounts, logins
+from ..models import ROLES, User
+from ..signing_in import actor
+from .blueprint import blueprint, signed_in
+
+SAID = {
+    "role": "The role is changed, and the user is signed out.",
+    "disabled": "The user is signed out and can't sign in any more.",
+    "enabled": "The user can sign in again.",
+    "deleted": "The user is gone; the streams stay, and belong to nobody.",
+}
+
+
+def _known(name: str) -> User:
+    """Return the user *name* or answer 404."""
+    user = accounts.find(name)
+    if user is None:
+        abort(HTTPStatus.NOT_FOUND, "There is no such user.")
+    return user
+
+
+def _list(status: int = HTTPStatus.OK, **values: object) -> ResponseReturnValue:
+    """Show all users."""
+    return render_template("users.html", users=accounts.everybody(), roles=ROLES, **values), status
+
+
+def _one(user: User, status: int = HTTPStatus.OK, **values: object) -> ResponseReturnValue:
+    """Show *user*."""
+    return render_template("user.html", user=user, logins=logins.of(user), roles=ROLES, **values), status
+
+
+@blueprint.get("/users")
+@signed_in("admin", "auditor")
+def users() -> ResponseReturnValue:
+    """List all users."""
+    return _list(form={}, said=SAID.get(request.args.get("said", "")))
+
+
+@blueprint.post("/users")
+@signed_in("admin")
+def create_user() -> ResponseReturnValue:
+    """Let somebody sign in; the password is shown this once."""
+    try:
+        user, password = accounts.create(request.form.get("name", "").strip(), request.form.get("role", ""))
+    except accounts.AccountProblem as problem:
+        return _list(HTTPStatus.UNPROCESSABLE_ENTITY, form=request.form, problem=str(problem))
+    actor("user", "created", subject=user.name, role=user.role)
+    return render_template("user_password.html", user=user, password=password), HTTPStatus.CREATED
+
+
+@blueprint.get("/users/<name>")
+@signed_in("admin", "auditor")
+def user(name: str) -> ResponseReturnValue:
+    """Show a user."""
+    return _one(_known(name), said=SAID.get(request.args.get("said", "")))
+
+
+def _to(user: User, said: str) -> ResponseReturnValue:
+    """Go back to the page of *user*."""
+    return redirect(url_for("pages.user", name=user.name, said=said), HTTPStatus.SEE_OTHER)
+
+
+def _role(user: User) -> ResponseReturnValue:
+    """Give another role."""
+    accounts.set_role(user, request.form.get("role", ""))
+    actor("user", "changed", subject=user.name, role=user.role)
+    return _to(user, "role")
+
+
+def _disable(user: User) -> ResponseReturnValue:
+    """Let sign in no more."""
+    accounts.disable(user)
+    actor("user", "changed", subject=user.name, disabled=True)
+    return _to(user, "disabled")
+
+
+def _enable(user: User) -> ResponseReturnValue:
+    """Let sign in again."""
+    accounts.enable(user)
+    actor("user", "changed", subject=user.name, disabled=False)
+    return _to(user, "enabled")
+
+
+def _reset(user: User) -> ResponseReturnValue:
+    """Generate another password and show it, this once."""
+    password = accounts.set_password(user)
+    actor("user", "password reset", subject=user.name)
+    return render_template("user_password.html", user=user, password=password), HTTPStatus.OK
+
+
+def _delete(user: User) -> ResponseReturnValue:
+    """Forget the user."""
+    name = user.name
+    accounts.delete(user)
+    actor("user", "deleted", subject=name)
+    return redirect(url_for("pages.users", said="deleted"), HTTPStatus.SEE_OTHER)
+
+
+class Action(NamedTuple):
+    """Something that is done to a user; where *question* is not empty, it asks first."""
+
+    do: Callable[[User], ResponseReturnValue]
+    question: str = ""
+    consequence: str = ""
+    word: str = ""
+
+
+ACTIONS = {
+    "role": Action(_role),
+    "enable": Action(_enable),
+    "disable": Action(
+        _disable,
+        "Disable {}?",
+        "Whatever is signed in under this name is signed out at once. The streams and their keys stay as they are.",
+        "Disable the user",
+    ),
+    "reset": Action(
+        _reset,
+        "Give {} a new password?",
+        "The former password stops working and the user is signed out. The new one is shown once, on the next page.",
+        "Make a new password",
+    ),
+    "delete": Action(
+        _delete,
+        "Delete {}?",
+        "The user is signed out and forgotten. The streams stay, and belong to nobody.",
+        "Delete for good",
+    ),
+}
+
+
+@blueprint.get("/users/<name>/<action>")
+@signed_in("admin")
+def ask_about_user(name: str, action: str) -> ResponseReturnValue:
+    """Ask before something is done to a user."""
+    asked = ACTIONS.get(action)
+    if asked is None or not asked.question:
+        abort(HTTPStatus.NOT_FOUND)
+    user = _known(name)
+    return render_template(
+        "confirm.html",
+        question=asked.question.format(user.name),
+        consequence=asked.consequence,
+        word=asked.word,
+        back=url_for("pages.user", name=user.name),
+    )
+
+
+@blueprint.post("/users/<name>/<action>")
+@signed_in("admin")
+def act_on_user(name: str, action: str) -> ResponseReturnValue:
+    """Do it."""
+    asked = ACTIONS.get(action)
+    if asked is None:
+        abort(HTTPStatus.NOT_FOUND)
+    user = _known(name)
+    try:
+        return asked.do(user)
+    except accounts.AccountProblem as problem:
+        return _one(user, HTTPStatus.UNPROCESSABLE_ENTITY, problem=str(problem))
