@@ -33,7 +33,7 @@ class Rule(NamedTuple):
 
     def __str__(self) -> str:
         """Say it as ufw's users do."""
-        where = "anywhere" if self.source in ANYWHERE.values() else self.source
+        where = {"0.0.0.0/0": "anywhere", "::/0": "anywhere (v6)"}.get(self.source, self.source)
         note = f"# {self.comment}" if self.comment else ""
         return " ".join(f"{self.action} {self.protocol} {self.ports} from {where} {self.rest} {note}".split())
 
