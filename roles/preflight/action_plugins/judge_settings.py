@@ -121,6 +121,15 @@ def sources(settings: Settings) -> Problems:
                 )
 
 
+def bans(settings: Settings) -> Problems:
+    """Judge who is never banned."""
+    spared = settings.get("streamkeep_never_ban") or []
+    yield from _networks("streamkeep_never_ban", spared)
+    for value in spared:
+        if str(value).endswith("/0"):
+            yield f"streamkeep_never_ban holds {value}, which is everybody: list the few that are never to be banned."
+
+
 def numbers(settings: Settings) -> Problems:
     """Judge the limits."""
     ranges = {
@@ -128,6 +137,10 @@ def numbers(settings: Settings) -> Problems:
         "streamkeep_api_rate_limit": (1, 100_000),
         "streamkeep_login_rate_limit": (1, 1000),
         "streamkeep_hls_megabytes": (64, 65_536),
+        "streamkeep_ban_retries": (1, 100),
+        "streamkeep_ban_window_seconds": (10, 86_400),
+        "streamkeep_ban_seconds": (10, 31_536_000),
+        "streamkeep_ban_repeat_seconds": (10, 31_536_000),
     }
     for setting, (least, most) in ranges.items():
         value = settings.get(setting)
@@ -152,7 +165,7 @@ def ladder(settings: Settings) -> Problems:
             yield f"streamkeep_ladder's {rendition.get('name')} needs height, video_kbps and audio_kbps above 0."
 
 
-RULES: tuple[Callable[[Settings], Problems], ...] = (domain, contact, extra_names, sources, numbers, ladder)
+RULES: tuple[Callable[[Settings], Problems], ...] = (domain, contact, extra_names, sources, bans, numbers, ladder)
 
 
 def judge(settings: Settings, roles: Path) -> list[str]:
