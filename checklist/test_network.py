@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from outside import Outside, Site, eventually
+from outside import Outside, Site
 from testinfra.host import Host
 
 OPEN = {22, 80, 443, 1935, 1936}
@@ -24,36 +23,6 @@ def test_exactly_our_ports_are_open(site: Site, outside: Outside) -> None:
 def test_inner_services_are_out_of_reach(site: Site, outside: Outside, port: int) -> None:
     assert outside.connects(site.address, 443)
     assert not outside.connects(site.address, port)
-
-
-@pytest.fixture
-def rogue(host: Host) -> Iterator[int]:
-    """A container that somebody publishes on all addresses, past every rule of ufw."""
-    image = host.check_output("docker inspect --format '{{.Config.Image}}' ffmpeg")
-    host.check_output(
-        "docker run --detach --name probe-rogue --publish 5432:5432 --entrypoint python3 "
-        f"{image} -m http.server 5432 --directory /var/empty"
-    )
-    yield 5432
-    # Restarting the engine may leave the container's filesystem busy for a moment.
-    eventually(lambda: host.run("docker rm --force --volumes probe-rogue").rc == 0, 30, "the rogue is gone")
-
-
-@pytest.mark.destructive
-def test_a_rogue_container_is_out_of_reach(site: Site, outside: Outside, host: Host, rogue: int) -> None:
-    own = f"curl -s -o /dev/null -m 3 http://{site.address}:{rogue}/"
-    eventually(lambda: host.run(own).rc == 0, 15, "the rogue answers on the host itself")
-    assert not outside.connects(site.address, rogue)
-
-
-@pytest.mark.destructive
-@pytest.mark.parametrize("disturbance", ["systemctl restart docker", "ufw reload", "systemctl restart ufw"])
-def test_the_wall_stands_after(site: Site, outside: Outside, host: Host, rogue: int, disturbance: str) -> None:
-    host.check_output(disturbance)
-    own = f"curl -s -o /dev/null -m 3 http://{site.address}:{rogue}/"
-    eventually(lambda: host.run(own).rc == 0, 30, "the rogue answers on the host itself")
-    assert not outside.connects(site.address, rogue)
-    assert outside.connects(site.address, 443)
 
 
 def test_http_goes_to_https(site: Site, outside: Outside) -> None:

@@ -121,6 +121,15 @@ def sources(settings: Settings) -> Problems:
                 )
 
 
+def bans(settings: Settings) -> Problems:
+    """Judge who is never banned."""
+    spared = settings.get("streamkeep_never_ban") or []
+    yield from _networks("streamkeep_never_ban", spared)
+    for value in spared:
+        if str(value).endswith("/0"):
+            yield f"streamkeep_never_ban holds {value}, which is everybody: list the few that are never to be banned."
+
+
 def numbers(settings: Settings) -> Problems:
     """Judge the limits."""
     ranges = {
@@ -128,6 +137,10 @@ def numbers(settings: Settings) -> Problems:
         "streamkeep_api_rate_limit": (1, 100_000),
         "streamkeep_login_rate_limit": (1, 1000),
         "streamkeep_hls_megabytes": (64, 65_536),
+        "streamkeep_ban_retries": (1, 100),
+        "streamkeep_ban_window_seconds": (10, 86_400),
+        "streamkeep_ban_seconds": (10, 31_536_000),
+        "streamkeep_ban_repeat_seconds": (10, 31_536_000),
     }
     for setting, (least, most) in ranges.items():
         value = settings.get(setting)
@@ -164,6 +177,7 @@ RULES: tuple[Callable[[Settings], Problems], ...] = (
     contact,
     extra_names,
     sources,
+    bans,
     numbers,
     reboot_time,
     ladder,
