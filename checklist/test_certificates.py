@@ -269,19 +269,27 @@ def test_a_failed_renewal_is_loud_and_keeps_the_old_one(
     assert serials(outside, site) == before
 
 
+# On the machine outside, because Debian 12's openssl cannot backdate.
 MAKE = (
-    "openssl req -x509 -noenc -newkey {key} -keyout /root/probe/key.pem -out /root/probe/cert.pem"
-    " -subj /CN={name} {days}"
+    "cd /tmp && openssl req -x509 -noenc -newkey {key} -keyout key.pem -out cert.pem -subj /CN={name} {days}"
+    " 2>/dev/null"
 )
 EC = "ec -pkeyopt ec_paramgen_curve:P-256"
 INSTALL = "streamkeep-certificate install /root/probe/cert.pem /root/probe/key.pem"
 
 
 @pytest.fixture
-def made(site: Site, host: Host) -> Iterator[Callable[[str, str], None]]:
+def made(site: Site, outside: Outside, host: Host) -> Iterator[Callable[[str, str], None]]:
     """Make a pair by oneself; the one that was served before returns after the test."""
     host.check_output(f"install -d -m 0700 /root/probe /root/probe/old && cp {SERVED}/* /root/probe/old/")
-    yield lambda key, days: host.check_output(MAKE.format(key=key, days=days, name=site.domain)) and None
+
+    def make(key: str, days: str) -> None:
+        outside.output(MAKE.format(key=key, days=days, name=site.domain))
+        for file in ("cert.pem", "key.pem"):
+            content = outside.output(f"base64 --wrap 0 /tmp/{file}")
+            host.check_output(f"echo {content} | base64 --decode >/root/probe/{file}")
+
+    yield make
     host.check_output("streamkeep-certificate install /root/probe/old/fullchain.pem /root/probe/old/privkey.pem")
     host.check_output(
         "rm -r /root/probe && streamkeep-certificate-check && systemctl start streamkeep-certificate-check"
