@@ -24,6 +24,8 @@ GOOD: dict[str, Any] = {
     "streamkeep_ladder": [{"name": "source"}, {"name": "480p", "height": 480, "video_kbps": 900, "audio_kbps": 96}],
     "docker_log_max_files": 3,
 }
+PRIVATE = {"streamkeep_acme_directory_url": "https://ca.streams.test/acme/directory"}
+ACME: dict[str, Any] = {"streamkeep_certificate_mode": "acme", "streamkeep_extra_names": []}
 RUNG = {"name": "480p", "height": 480, "video_kbps": 900, "audio_kbps": 96}
 
 
@@ -61,6 +63,13 @@ def test_good_settings_are_let_through() -> None:
         ({"streamkeep_max_concurrent_streams": "ten"}, "cannot be converted to an int"),
         ({"streamkeep_hls_megabytes": 8}, "write a number from 64"),
         ({"streamkeep_certificate_mode": "magic"}, "selfsigned"),
+        (ACME, "No public authority signs for live.streams.test"),
+        (ACME | {"streamkeep_domain": "live.streams.org", "streamkeep_extra_names": ["a.lan"]}, "signs for a.lan"),
+        ({"streamkeep_acme_directory_url": "http://ca.streams.test/dir"}, "begins with https://"),
+        ({"streamkeep_acme_directory_url": "https://ca.streams.test/$(id)"}, "begins with https://"),
+        (PRIVATE | {"streamkeep_acme_staging": True}, "not both"),
+        ({"streamkeep_acme_ca_bundle": __file__}, "set streamkeep_acme_directory_url as well"),
+        (PRIVATE | {"streamkeep_acme_ca_bundle": "/nowhere/ca.pem"}, "which is no file here"),
         ({"streamkeep_ladder": []}, "must begin with the source"),
         ({"streamkeep_ladder": [RUNG]}, "must begin with the source"),
         ({"streamkeep_ladder": [{"name": "source"}, RUNG | {"name": "source"}]}, "a name of its own"),
@@ -81,6 +90,11 @@ def test_a_bad_setting_is_told_with_its_cure(change: dict[str, Any], said: str) 
 def test_everybody_may_publish_where_that_is_said() -> None:
     anywhere = {"streamkeep_publisher_sources": ["0.0.0.0/0", "::/0"], "streamkeep_publishers_anywhere": True}
     assert judge(GOOD | anywhere, ROLES) == []
+
+
+def test_an_authority_of_ones_own_may_sign_for_any_name() -> None:
+    assert judge(GOOD | ACME | PRIVATE | {"streamkeep_acme_ca_bundle": __file__}, ROLES) == []
+    assert judge(GOOD | ACME | {"streamkeep_domain": "live.streams.org"}, ROLES) == []
 
 
 def test_all_problems_are_told_at_once() -> None:

@@ -19,6 +19,8 @@ from ansible.plugins.action import ActionBase
 DNS_NAME = re.compile(r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])", re.I)
 # RFC 2606 and 6761 keep these for documentation; the guide's own placeholders are the others.
 PLACEHOLDER = re.compile(r"(^|[.@])(example(\.(com|net|org))?|(your)?domain\.(com|example)|changeme|replace_me)$", re.I)
+# Names that exist inside a network only (RFC 2606, 6762, 8375, and ICANN's .internal).
+PRIVATE_NAME = re.compile(r"\.(test|local|localhost|internal|invalid|lan|home\.arpa)$", re.I)
 RENDITION = re.compile(r"[a-z0-9_-]{1,20}")
 
 Settings = Mapping[str, Any]
@@ -172,6 +174,27 @@ def ladder(settings: Settings) -> Problems:
             yield f"streamkeep_ladder's {rendition.get('name')} needs height, video_kbps and audio_kbps above 0."
 
 
+def acme(settings: Settings) -> Problems:
+    """Judge whom to ask for a certificate."""
+    directory = str(settings.get("streamkeep_acme_directory_url") or "")
+    bundle = str(settings.get("streamkeep_acme_ca_bundle") or "")
+    if directory and not re.fullmatch(r"https://[^\s'\"$`\\]+", directory):
+        yield f"streamkeep_acme_directory_url is '{directory}': write an address that begins with https://."
+    if directory and settings.get("streamkeep_acme_staging"):
+        yield "streamkeep_acme_staging is Let's Encrypt's: set it or streamkeep_acme_directory_url, not both."
+    if bundle and not directory:
+        yield "streamkeep_acme_ca_bundle needs the authority that it is for: set streamkeep_acme_directory_url as well."
+    if bundle and not Path(bundle).is_file():
+        yield f"streamkeep_acme_ca_bundle is '{bundle}', which is no file here: write the path of a PEM file."
+    if settings.get("streamkeep_certificate_mode") == "acme" and not directory:
+        for name in [settings.get("streamkeep_domain"), *(settings.get("streamkeep_extra_names") or [])]:
+            if PRIVATE_NAME.search(str(name)):
+                yield (
+                    f"No public authority signs for {name}: use a public name, name your own authority in "
+                    "streamkeep_acme_directory_url, or set streamkeep_certificate_mode: selfsigned."
+                )
+
+
 RULES: tuple[Callable[[Settings], Problems], ...] = (
     domain,
     contact,
@@ -181,6 +204,7 @@ RULES: tuple[Callable[[Settings], Problems], ...] = (
     numbers,
     reboot_time,
     ladder,
+    acme,
 )
 
 
