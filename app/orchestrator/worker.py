@@ -1,7 +1,6 @@
 """`python3 -m orchestrator.worker`: each 2 s, measure what is live, count who watches, and end what exceeds its limits.
 
-It runs once beside the web server's workers, which come and go. `python3 -m orchestrator.worker health` is the
-container's healthcheck: it exits 0 when the loop has lately gone round.
+It runs once, beside the web server's workers, which come and go.
 """
 
 from __future__ import annotations
@@ -36,8 +35,7 @@ HOUSEKEEPING = 60.0  # seconds
 # An encoder that was sent away comes back at once; for this long it is told at the door.
 HOLD = timedelta(seconds=60)
 PORT = 5514
-HEARTBEAT = Path("/tmp/heartbeat")  # noqa: S108  # the container's own tmpfs, which nobody shares
-OLDEST = 20.0  # seconds
+HEARTBEAT = Path("/tmp/heartbeat")  # noqa: S108  # the container's own tmpfs, where heartbeat.py looks
 
 
 class Worker:
@@ -114,18 +112,8 @@ def beat() -> None:
     HEARTBEAT.touch()
 
 
-def healthy() -> bool:
-    """Tell whether the last round is younger than OLDEST."""
-    try:
-        return time.time() - HEARTBEAT.stat().st_mtime < OLDEST
-    except FileNotFoundError:
-        return False
-
-
 def main() -> None:
     """Measure until the container is stopped."""
-    if sys.argv[1:] == ["health"]:
-        sys.exit(0 if healthy() else 1)
     try:
         app = create_app()
     except RefusedSetting as refusal:

@@ -128,6 +128,9 @@ def numbers(settings: Settings) -> Problems:
         "streamkeep_api_rate_limit": (1, 100_000),
         "streamkeep_login_rate_limit": (1, 1000),
         "streamkeep_hls_megabytes": (64, 65_536),
+        "streamkeep_takeover_seconds": (3, 8),
+        "streamkeep_recording_days": (1, 3650),
+        "streamkeep_recordings_megabytes": (256, 100_000_000),
     }
     for setting, (least, most) in ranges.items():
         value = settings.get(setting)
