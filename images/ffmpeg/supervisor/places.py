@@ -25,7 +25,7 @@ def leave(root: Path, slug: str, private: bool) -> None:
 def make_roots(root: Path) -> None:
     """Make both roots, and remove what another version of this program left beside them."""
     for entry in root.iterdir():
-        if entry.name not in ROOTS and SLUG.fullmatch(entry.name):
+        if entry.name not in ROOTS and SLUG.fullmatch(entry.name) and any(entry.rglob("*.m3u8")):
             shutil.rmtree(entry, ignore_errors=True)
     for name in ROOTS:
         (root / name).mkdir(mode=0o755, exist_ok=True)
