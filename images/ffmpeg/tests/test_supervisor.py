@@ -129,6 +129,7 @@ def test_what_an_earlier_supervisor_left_is_removed_after_a_while(tmp_path: Path
         for path in (tmp_path / name / "index.m3u8", tmp_path / name):
             os.utime(path, (time.time() - age,) * 2)
     (tmp_path / "former-version").mkdir()
+    (tmp_path / "former-version" / "index.m3u8").touch()
     Supervisor(from_environment(ENVIRONMENT | {"HLS_ROOT": str(tmp_path), "STREAMS_URL": orchestrator.url})).round()
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*")} == {"private/new-stream", "public/x"}
     assert {path.name for path in tmp_path.iterdir()} == {"public", "private"}
