@@ -74,15 +74,16 @@ def understand(answer: bytes) -> dict[str, Reading]:
 
 def _reading(stream: Element, publisher: Element) -> Reading:
     """Return what is said of one stream."""
-    video = f"{stream.findtext('meta/video', '')} {stream.findtext('meta/profile', '')}".strip()
+    video = f"{stream.findtext('meta/video/codec', '')} {stream.findtext('meta/video/profile', '')}"
+    audio = f"{stream.findtext('meta/audio/codec', '')} {stream.findtext('meta/audio/profile', '')}"
     return Reading(
         client_id=publisher.findtext("id", ""),
         received=int(stream.findtext("bytes_in", "0")),
-        width=int(stream.findtext("meta/width", "0")),
-        height=int(stream.findtext("meta/height", "0")),
-        frame_rate=float(stream.findtext("meta/framerate", "0")),
-        video_codec=video[:32],
-        audio_codec=stream.findtext("meta/audio", "")[:32],
+        width=int(stream.findtext("meta/video/width", "0")),
+        height=int(stream.findtext("meta/video/height", "0")),
+        frame_rate=float(stream.findtext("meta/video/frame_rate", "0")),
+        video_codec=video.strip()[:32],
+        audio_codec=audio.strip()[:32],
     )
 
 

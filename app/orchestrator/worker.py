@@ -120,20 +120,20 @@ def main() -> None:
         print(f"The worker does not start: {refusal}", file=sys.stderr)
         sys.exit(EX_CONFIG)
     worker = Worker(app, Audience())
-    port = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    port.bind(("0.0.0.0", PORT))  # noqa: S104  # the container's own network; only the proxy's address is listened to
-    listener = threading.Thread(
-        target=worker.audience.listen, args=(port, worker.settings.trusted_proxy), name="viewers", daemon=True
-    )
-    listener.start()
-    note("worker", "started", None, process=os.getpid())
-    while listener.is_alive():
-        try:
-            worker.round()
-            beat()
-        except SQLAlchemyError:
-            log.exception("worker")  # a database that is locked or gone: no heartbeat, and the next round tries again
-        time.sleep(ROUND)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port:
+        port.bind(("0.0.0.0", PORT))  # noqa: S104  # the container's own network; only the proxy is listened to
+        listener = threading.Thread(
+            target=worker.audience.listen, args=(port, worker.settings.trusted_proxy), name="viewers", daemon=True
+        )
+        listener.start()
+        note("worker", "started", None, process=os.getpid())
+        while listener.is_alive():
+            try:
+                worker.round()
+                beat()
+            except SQLAlchemyError:
+                log.exception("worker")  # a database that is locked: no heartbeat, and the next round tries again
+            time.sleep(ROUND)
     sys.exit("The worker ends: nobody listens to the proxy any more.")
 
 

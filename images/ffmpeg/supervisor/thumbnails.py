@@ -51,11 +51,10 @@ class Thumbnailer(threading.Thread):
         self._stopping.set()
 
     def run(self) -> None:
-        """Take pictures until told to stop; a stream without one is said once."""
-        without: set[Path] = set()
+        """Take pictures until told to stop; a stream that has none for a second time is said once."""
+        rounds_without: dict[Path, int] = {}
         while not self._stopping.wait(EVERY):
-            folders = list(self._folders())
-            missing = {folder for folder in folders if not take(folder, self._rendition)}
-            for folder in missing - without:
+            missing = [folder for folder in self._folders() if not take(folder, self._rendition)]
+            rounds_without = {folder: rounds_without.get(folder, 0) + 1 for folder in missing}
+            for folder in (folder for folder, rounds in rounds_without.items() if rounds == 2):
                 note("thumbnail", slug=folder.name, result="none")
-            without = missing

@@ -196,15 +196,6 @@ def test_a_live_stream_has_a_small_picture(house: House) -> None:
     plays(house, "alice")
     picture = house.hls / "public" / "alice" / "thumbnail.jpg"
     house.eventually(picture.exists, 25, "a thumbnail comes")
-    probe = [
-        "ffprobe",
-        "-v",
-        "error",
-        "-show_entries",
-        "stream=width,height,codec_name",
-        "-of",
-        "csv=p=0",
-        str(picture),
-    ]
+    probe = ["ffprobe", "-v", "error", "-show_entries", "stream=width,height,codec_name", "-of", "csv=p=0", picture]
     assert subprocess.run(probe, capture_output=True, text=True, check=True).stdout.strip() == "mjpeg,320,180"
     assert picture.stat().st_size < 40_000
