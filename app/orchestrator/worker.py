@@ -56,6 +56,7 @@ class Worker:
         moment = time.monotonic()
         watching = self.audience.count(moment)
         with self.app.app_context():
+            sessions.end_silent()
             live = sessions.live()
             self.meters = {session.id: self.meters.get(session.id, Meter()) for session in live}
             self.sampled = {session.id: self.sampled.get(session.id, -math.inf) for session in live}
