@@ -11,7 +11,7 @@ from sqlalchemy import URL
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from . import api, cli, events, health, internal, limiting, metrics, models, pages, tokens
+from . import api, cli, events, health, internal, limiting, metrics, models, pages, tokens, viewing
 from .database import db, migrate
 from .settings import Settings, from_environment
 
@@ -38,7 +38,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     )
     db.init_app(app)
     migrate.init_app(app, db, directory=str(Path(__file__).parent / "migrations"))
-    for blueprint in (health.blueprint, internal.blueprint, pages.blueprint):
+    for blueprint in (health.blueprint, internal.blueprint, pages.blueprint, viewing.blueprint):
         app.register_blueprint(blueprint)
     app.cli.add_command(cli.group)
     app.before_request(_name_request)

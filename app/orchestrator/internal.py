@@ -12,7 +12,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Blueprint, Response, abort, current_app, request
 
-from . import keys, sessions
+from . import keys, recordings, sessions, viewing
 from .events import note
 from .keys import Refused
 from .metrics import callback_seconds, key_refusals, streams_started
@@ -134,7 +134,7 @@ def done() -> Response:
 
 @blueprint.get("/streams")
 def streams() -> dict[str, Any]:
-    """Return what is live, for ffmpeg's supervisor."""
+    """Return what is live and which recordings are to go, for ffmpeg's supervisor."""
     _only_for(_settings().media_peers)
     streams = [
         {
@@ -145,4 +145,12 @@ def streams() -> dict[str, Any]:
         }
         for session in sessions.live()
     ]
-    return {"streams": streams}
+    return {"streams": streams, "discards": sorted(recordings.discarded())}
+
+
+@blueprint.get("/viewing")
+def may_view() -> Response:
+    """Tell the proxy whether a browser's cookie lets it see a private stream: 204 yes, 403 no."""
+    _only_for(frozenset({_settings().trusted_proxy}))
+    admitted = viewing.admits(request.headers.get("X-Slug", ""), request.headers.get("X-Viewing", ""))
+    return _yes() if admitted else Response(status=403)

@@ -9,11 +9,14 @@ from hashlib import sha256
 from ipaddress import ip_address, ip_network
 from typing import Any
 
+from flask import current_app
 from sqlalchemy import select
 
+from . import recordings
 from .clock import now
 from .database import db
 from .models import VISIBILITIES, StreamKey, User
+from .settings import Settings
 
 # The guide's rule for stream keys (section 4); here it holds for the public name and the secret alike.
 SYNTAX = re.compile(r"[A-Za-z0-9_-]{3,64}")
@@ -158,7 +161,9 @@ def revoke(key: StreamKey) -> None:
 
 
 def delete(key: StreamKey) -> None:
-    """Forget *key* and the history of its stream; a stream that runs ends with its next update."""
+    """Forget *key*, the history and the recordings of its stream; a stream that runs ends with its next update."""
+    settings: Settings = current_app.config["STREAMKEEP"]
+    recordings.discard_all(key.slug, settings.recordings_path)
     db.session.delete(key)
     db.session.commit()
 

@@ -206,3 +206,24 @@ class SampleOut(Schema):
     at = UtcTime(required=True)
     bitrate_kbps = fields.Integer(required=True)
     viewers = fields.Integer(required=True)
+
+
+class NewInvitation(Schema):
+    """For how long an invitation is to hold."""
+
+    minutes = fields.Integer(strict=True, required=True, validate=validate.Range(1, 43_200))
+
+
+class Invitation(Schema):
+    """An address under which whoever knows it may watch; it is shown this once."""
+
+    watch_url = fields.String(required=True)
+
+
+class RecordingOut(Schema):
+    """A file that was recorded."""
+
+    slug = fields.String(required=True)
+    file = fields.String(required=True)
+    started_at = UtcTime(required=True)
+    size = fields.Integer(required=True, metadata={"description": "Bytes."})

@@ -3,35 +3,48 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 import threading
 import time
 from pathlib import Path
 
+from . import places, retention
 from .config import Config, RefusedSetting, from_environment
 from .health import beat
-from .live import SLUG, NoAnswer, fetch
+from .live import Answer, NoAnswer, fetch
 from .log import note
 from .pipeline import Pipeline
 from .reconcile import reconcile
+from .recorder import Recorder
+from .thumbnails import Thumbnailer
 
 EX_CONFIG = 78  # sysexits.h: configuration error
+RETENTION_EVERY = 10.0  # seconds
 
 
 class Supervisor:
-    """Holds the pipelines."""
+    """Holds the pipelines and the recorders."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.pipelines: dict[str, Pipeline] = {}
+        self.recorders: dict[str, Recorder] = {}
         self.answered = True
+        self.room = True
+        self.looked = 0.0
+        places.make_roots(config.hls_root)
+        self.thumbnailer = Thumbnailer(self.folders, config.ladder[0].name)
+        self.thumbnailer.start()
+
+    def folders(self) -> list[Path]:
+        """Return the folders of what runs."""
+        return [pipeline.folder for pipeline in list(self.pipelines.values())]
 
     def round(self) -> None:
         """Ask what is live and act on it; without an answer what runs goes on."""
         try:
-            wanted = fetch(self.config.streams_url)
+            answer = fetch(self.config.streams_url)
         except NoAnswer as reason:
             if self.answered:
                 note("orchestrator", result="no answer", reason=str(reason))
@@ -40,44 +53,70 @@ class Supervisor:
         if not self.answered:
             note("orchestrator", result="answers again")
         self.answered = True
+        self.encode(answer)
+        if self.config.recordings_root:
+            self.record(answer, self.config.recordings_root)
+        for slug in places.forget(self.config.hls_root, self.folders(), self.config.ended_retention_seconds):
+            note("stream", slug=slug, result="forgotten")
+        beat()
+
+    def encode(self, answer: Answer) -> None:
+        """Make the pipelines follow *answer*; a stream that changes between public and private begins anew."""
         self.pipelines = {slug: p for slug, p in self.pipelines.items() if not p.ended}
-        end, begin = reconcile(wanted, {slug: p.session for slug, p in self.pipelines.items()})
+        wanted = {slug: (stream.session, stream.private) for slug, stream in answer.streams.items()}
+        end, begin = reconcile(wanted, {slug: (p.session, p.private) for slug, p in self.pipelines.items()})
         for slug in end:
             self.pipelines[slug].stop()
         for slug in begin:
-            self.pipelines[slug] = Pipeline(self.config, slug, wanted[slug])
-        self.forget_ended()
-        beat()
+            # What was public a moment ago must not stay so.
+            places.leave(self.config.hls_root, slug, not answer.streams[slug].private)
+            self.pipelines[slug] = Pipeline(self.config, slug, answer.streams[slug])
 
-    def forget_ended(self) -> None:
-        """Remove the folders of streams that ended a while ago, or that an earlier supervisor left."""
-        oldest = time.time() - self.config.ended_retention_seconds
-        for folder in self.config.hls_root.iterdir():
-            if folder.name not in self.pipelines and SLUG.fullmatch(folder.name) and _last_change(folder) < oldest:
-                shutil.rmtree(folder, ignore_errors=True)
-                note("stream", slug=folder.name, result="forgotten")
+    def record(self, answer: Answer, root: Path) -> None:
+        """Make the recorders follow *answer* as far as there is room."""
+        self.recorders = {slug: r for slug, r in self.recorders.items() if not r.ended}
+        self.make_room(answer, root)
+        streams = answer.streams.items() if self.room else ()
+        wanted = {slug: stream.session for slug, stream in streams if stream.record}
+        end, begin = reconcile(wanted, {slug: r.session for slug, r in self.recorders.items()})
+        for slug in end:
+            self.recorders[slug].stop()
+        for slug in begin:
+            self.recorders[slug] = Recorder(self.config, root, slug, answer.streams[slug])
+
+    def make_room(self, answer: Answer, root: Path) -> None:
+        """Remove recordings that are to go, or that are too old or too many; tell when nothing more may be written."""
+        for path in retention.discard(root, answer.discards):
+            note("recording", path=path, result="removed", reason="deleted")
+        if time.monotonic() - self.looked < RETENTION_EVERY:
+            return
+        self.looked = time.monotonic()
+        writing = {recorder.file for recorder in self.recorders.values() if recorder.file}
+        for file, reason in retention.keep_within(root, self.config.recording_limits, writing):
+            note("recording", path=str(file.relative_to(root)), result="removed", reason=reason)
+        room = retention.fits(root, self.config.recording_limits)
+        if room != self.room:
+            note("recording", result="goes on" if room else "stopped", reason="there is room" if room else "disk full")
+        self.room = room
 
     def stop(self) -> None:
-        """End all pipelines."""
-        for pipeline in self.pipelines.values():
-            pipeline.stop()
-        for pipeline in self.pipelines.values():
-            pipeline.join()
-
-
-def _last_change(folder: Path) -> float:
-    """Return when (seconds since 1970) something under *folder* changed last."""
-    return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+        """End everything that runs."""
+        self.thumbnailer.stop()
+        children = [*self.pipelines.values(), *self.recorders.values()]
+        for child in children:
+            child.stop()
+        for child in children:
+            child.join()
 
 
 def main() -> None:
     """Run until SIGTERM."""
+    os.umask(0o022)  # the proxy reads what ffmpeg writes
     try:
         supervisor = Supervisor(from_environment(os.environ))
     except RefusedSetting as refusal:
         print(f"The ffmpeg supervisor does not start: {refusal}", file=sys.stderr)
         sys.exit(EX_CONFIG)
-    os.umask(0o022)  # the proxy reads what ffmpeg writes
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())

@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .retention import MEGABYTE, Limits
+
+LARGEST_RECORDING = 1024  # MiB; a file that is being written can't be removed, so that it stays small beside them all
+FREE_MEGABYTES = 1024  # what recordings leave of the disk, whatever they may have
 NAME = re.compile(r"[a-z0-9_-]{1,20}")
 
 
@@ -39,6 +43,13 @@ class Config:
     playlist_segments: int
     poll_seconds: float
     ended_retention_seconds: float
+    recordings_root: Path | None
+    recording_limits: Limits
+
+    @property
+    def recording_file_bytes(self) -> int:
+        """How large one file of a recording may become."""
+        return min(LARGEST_RECORDING * MEGABYTE, self.recording_limits.total // 4)
 
 
 def _rendition(entry: Any) -> Rendition:
@@ -82,12 +93,21 @@ def _number(environment: Mapping[str, str], name: str, default: int) -> int:
     return int(text)
 
 
-def _writable(text: str) -> Path:
-    """Return the folder *text*, in which files can be made."""
+def _writable(name: str, text: str) -> Path:
+    """Return the folder *text* of the setting *name*, in which files can be made."""
     folder = Path(text)
     if not folder.is_absolute() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise RefusedSetting("HLS_ROOT is not a folder in which the supervisor may write.")
+        raise RefusedSetting(f"{name} is not a folder in which the supervisor may write.")
     return folder
+
+
+def _limits(environment: Mapping[str, str]) -> Limits:
+    """Return how much may be recorded."""
+    return Limits(
+        days=_number(environment, "RECORDING_DAYS", 14),
+        total=_number(environment, "RECORDINGS_MEGABYTES", 10_240) * MEGABYTE,
+        free=FREE_MEGABYTES * MEGABYTE,
+    )
 
 
 def from_environment(environment: Mapping[str, str]) -> Config:
@@ -103,6 +123,7 @@ def from_environment(environment: Mapping[str, str]) -> Config:
         raise RefusedSetting("STREAMS_URL is not an http:// or https:// address.")
     if not environment["RTMP_SOURCE"].startswith("rtmp://") or environment["RTMP_SOURCE"].endswith("/"):
         raise RefusedSetting("RTMP_SOURCE is not rtmp://HOST[:PORT]/APPLICATION without a slash at its end.")
+    recordings = environment.get("RECORDINGS_ROOT", "")
     return Config(
         streams_url=environment["STREAMS_URL"],
         rtmp_source=environment["RTMP_SOURCE"],
@@ -111,5 +132,7 @@ def from_environment(environment: Mapping[str, str]) -> Config:
         playlist_segments=_number(environment, "PLAYLIST_SEGMENTS", 10),
         poll_seconds=_number(environment, "POLL_SECONDS", 1),
         ended_retention_seconds=_number(environment, "ENDED_RETENTION_SECONDS", 30),
-        hls_root=_writable(environment.get("HLS_ROOT", "/var/hls")),
+        hls_root=_writable("HLS_ROOT", environment.get("HLS_ROOT", "/var/hls")),
+        recordings_root=_writable("RECORDINGS_ROOT", recordings) if recordings else None,
+        recording_limits=_limits(environment),
     )

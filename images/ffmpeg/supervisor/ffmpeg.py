@@ -96,3 +96,23 @@ def hls_command(config: Config, url: str, folder: Path, start: int, source: Sour
         *("-hls_segment_filename", f"{folder}/%v/{start}-%06d.ts"),
         *("-master_pl_name", "index.m3u8", "-var_stream_map", " ".join(variants), f"{folder}/%v/index.m3u8"),
     ]
+
+
+def thumbnail_command(segment: Path, picture: Path) -> list[str]:
+    """Return the ffmpeg call that writes a small *picture* of the first keyframe in *segment*."""
+    return [
+        *("ffmpeg", "-nostdin", "-v", "error", "-threads", "1", "-skip_frame", "nokey", "-i", str(segment)),
+        *("-frames:v", "1", "-vf", "scale=320:-2", "-q:v", "5", "-f", "mjpeg", "-y", str(picture)),
+    ]
+
+
+def recording_command(url: str, file: Path, size: int) -> list[str]:
+    """Return the ffmpeg call that copies *url* into *file*, of about *size* bytes at most.
+
+    The file is a fragmented MP4, which plays as far as it got whatever ends the writing.
+    """
+    return [
+        *("ffmpeg", "-nostdin", "-hide_banner", "-loglevel", "error", "-rw_timeout", str(READ_TIMEOUT)),
+        *("-i", url, "-map", "0:v:0", "-map", "0:a:0?", "-c", "copy"),
+        *("-f", "mp4", "-movflags", "+frag_keyframe+empty_moov+default_base_moof", "-fs", str(size), "-n", str(file)),
+    ]

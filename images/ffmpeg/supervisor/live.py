@@ -1,13 +1,16 @@
-"""What the orchestrator says is live."""
+"""What the orchestrator says is live, and which recordings are to go."""
 
 from __future__ import annotations
 
 import json
 import re
 import urllib.request
+from dataclasses import dataclass
 from http.client import HTTPException
+from typing import Any
 
 SLUG = re.compile(r"[A-Za-z0-9_-]{3,64}")
+RECORDING = re.compile(r"[A-Za-z0-9_-]{3,64}/\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ\.mp4")
 LARGEST_ANSWER = 1 << 20  # bytes
 
 
@@ -15,8 +18,25 @@ class NoAnswer(Exception):
     """The orchestrator did not say what is live; what runs goes on."""
 
 
-def fetch(url: str) -> dict[str, str]:
-    """Return {slug: session} of what is live.
+@dataclass(frozen=True)
+class Stream:
+    """One live stream. Who watches a *private* one has to be let in; one to *record* is kept on the disk."""
+
+    session: str
+    private: bool = False
+    record: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is live, by slug, and the paths of recordings that are to go."""
+
+    streams: dict[str, Stream]
+    discards: tuple[str, ...] = ()
+
+
+def fetch(url: str) -> Answer:
+    """Return what the orchestrator answers.
 
     A slug becomes a folder and an argument, so the guide's rule is checked here once more.
 
@@ -25,7 +45,13 @@ def fetch(url: str) -> dict[str, str]:
     """
     try:
         with urllib.request.urlopen(url, timeout=3) as answer:  # noqa: S310  # our own configuration's URL
-            streams = json.loads(answer.read(LARGEST_ANSWER))["streams"]
-            return {s["slug"]: s["session"] for s in streams if SLUG.fullmatch(s["slug"])}
-    except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
+            said = json.loads(answer.read(LARGEST_ANSWER))
+            streams = {s["slug"]: _stream(s) for s in said["streams"] if SLUG.fullmatch(s["slug"])}
+            return Answer(streams, tuple(path for path in said.get("discards", []) if RECORDING.fullmatch(path)))
+    except (OSError, HTTPException, ValueError, KeyError, TypeError, AttributeError) as error:
         raise NoAnswer(type(error).__name__) from None
+
+
+def _stream(said: dict[str, Any]) -> Stream:
+    """Return one stream of the answer; what is not said to be public is private."""
+    return Stream(str(said["session"]), said.get("private") is not False, said.get("record") is True)

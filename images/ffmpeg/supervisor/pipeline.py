@@ -1,107 +1,32 @@
-"""One live stream's way from RTMP to HLS: a thread that probes, runs ffmpeg, and runs it again when it dies."""
+"""One live stream's way from RTMP to HLS."""
 
 from __future__ import annotations
 
 import shutil
-import signal
 import subprocess
-import threading
 import time
-from collections import deque
 
+from .child import Child, last_words
 from .config import Config
-from .ffmpeg import Source, Unplayable, hls_command, probe_command, understand
+from .ffmpeg import Source, hls_command, probe_command, understand
+from .live import Stream
 from .log import note
-
-GRACE = 8.0  # seconds that ffmpeg gets to write the end of its playlists
-SLOWEST_RETRY = 10.0  # seconds
-LAST_WORDS = 3  # lines of ffmpeg's complaints that are kept
-LONGEST_LINE = 500  # characters
-# The kernel ends a child whose parent was killed (prctl(2), PR_SET_PDEATHSIG). Parent is the thread that started it: a
-# pipeline's thread waits for its child, so it never goes first.
-DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")
+from .places import folder_of
 
 
-def last_words(process: subprocess.Popen[str]) -> list[str]:
-    """Wait for *process* and return the last lines that it complained with.
+class Pipeline(Child):
+    """Probes and encodes. The folder holds this session's HLS and nothing else."""
 
-    A broken source makes ffmpeg complain with each frame, for hours: no more than the end is kept in memory.
-    """
-    assert process.stderr  # noqa: S101  # tells mypy what Popen was called with
-    kept: deque[str] = deque(maxlen=LAST_WORDS)
-    while line := process.stderr.readline(LONGEST_LINE):
-        kept.append(line.rstrip())
-    process.stderr.close()
-    process.wait()
-    return list(kept)
-
-
-class Pipeline:
-    """Runs until `stop`. The folder holds this session's HLS and nothing else."""
-
-    def __init__(self, config: Config, slug: str, session: str) -> None:
-        self.slug = slug
-        self.session = session
+    def __init__(self, config: Config, slug: str, stream: Stream) -> None:
         self._config = config
-        self._folder = config.hls_root / slug
+        self.private = stream.private
+        self.folder = folder_of(config.hls_root, slug, stream.private)
         self._url = f"{config.rtmp_source}/{slug}"
-        self._stopping = threading.Event()
-        self._asked = 0.0
-        self._process: subprocess.Popen[str] | None = None
-        self._thread = threading.Thread(target=self._run, name=slug, daemon=True)
-        self._thread.start()
+        super().__init__(slug, stream.session)
 
-    def stop(self) -> None:
-        """Ask ffmpeg to write the end of its playlists and go; asked again after GRACE, it is killed."""
-        process = self._process
-        if not self._stopping.is_set():
-            self._asked = time.monotonic()
-            self._stopping.set()
-            if process and process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-        elif process and time.monotonic() - self._asked > GRACE:
-            process.kill()
-
-    def join(self) -> None:
-        """Wait until ffmpeg has gone, GRACE after it was asked at the latest."""
-        self._thread.join(max(0.0, self._asked + GRACE - time.monotonic()))
-        if self._thread.is_alive():
-            self._asked = 0.0
-            self.stop()
-            self._thread.join()
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing of this pipeline runs any more."""
-        return not self._thread.is_alive()
-
-    def _run(self) -> None:
-        """Probe and encode until told to stop."""
-        wait = 0.5
-        while not self._stopping.is_set():
-            began = time.monotonic()
-            try:
-                self._encode(self._probe())
-            except Unplayable as reason:
-                note("stream", slug=self.slug, result="unplayable", reason=str(reason))
-            except OSError as error:  # a full tmpfs, no more processes: other streams go on, this one tries again
-                note("stream", slug=self.slug, result="failed", reason=error.strerror)
-            wait = 0.5 if time.monotonic() - began > 30 else min(wait * 2, SLOWEST_RETRY)
-            self._stopping.wait(wait)
-
-    def _spawn(self, command: list[str], stdout: int, stderr: int) -> subprocess.Popen[str]:
-        """Start *command*, known to `stop` from its first moment."""
-        self._process = subprocess.Popen(
-            [*DIES_WITH_US, *command],
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
-            text=True,
-            errors="replace",
-        )
-        if self._stopping.is_set():
-            self._process.send_signal(signal.SIGTERM)
-        return self._process
+    def _once(self) -> None:
+        """Probe and encode."""
+        self._encode(self._probe())
 
     def _probe(self) -> Source:
         """Return what the stream holds."""
@@ -110,19 +35,12 @@ class Pipeline:
 
     def _encode(self, source: Source) -> None:
         """Run ffmpeg until it ends, in a folder that holds nothing of an earlier run."""
-        if self._stopping.is_set():
+        if self.stopping:
             return
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder.mkdir(mode=0o755)
-        command = hls_command(self._config, self._url, self._folder, int(time.time()), source)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(mode=0o755)
+        command = hls_command(self._config, self._url, self.folder, int(time.time()), source)
         process = self._spawn(command, subprocess.DEVNULL, subprocess.PIPE)
         note("ffmpeg", slug=self.slug, session=self.session, result="started", height=source.height)
         said = last_words(process)
-        note(
-            "ffmpeg",
-            slug=self.slug,
-            session=self.session,
-            result="ended",
-            code=process.returncode,
-            said=said,
-        )
+        note("ffmpeg", slug=self.slug, session=self.session, result="ended", code=process.returncode, said=said)

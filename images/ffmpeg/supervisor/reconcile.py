@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
+
+Run = TypeVar("Run")  # what tells one run under a name from another
 
 
-def reconcile(wanted: Mapping[str, str], running: Mapping[str, str]) -> tuple[set[str], set[str]]:
-    """Return (slugs to end, slugs to begin), given {slug: session} of what is wanted and of what runs.
+def reconcile(wanted: Mapping[str, Run], running: Mapping[str, Run]) -> tuple[set[str], set[str]]:
+    """Return (slugs to end, slugs to begin), given {slug: run} of what is wanted and of what runs.
 
-    A new session under the same slug ends the old one's pipeline; its own begins when that has gone.
+    Another run under the same slug ends the old one's program; its own begins when that has gone.
     """
-    end = {slug for slug, session in running.items() if wanted.get(slug) != session}
+    end = {slug for slug, run in running.items() if wanted.get(slug) != run}
     return end, set(wanted) - set(running)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from supervisor.config import Config, RefusedSetting, Rendition, from_environment
+from supervisor.retention import MEGABYTE, Limits
 
 
 @pytest.fixture
@@ -28,6 +29,8 @@ def test_defaults(good: dict[str, str], tmp_path: Path) -> None:
         playlist_segments=10,
         poll_seconds=1,
         ended_retention_seconds=30,
+        recordings_root=None,
+        recording_limits=Limits(days=14, total=10_240 * MEGABYTE, free=1024 * MEGABYTE),
     )
 
 
@@ -35,6 +38,11 @@ def test_a_ladder_is_read(good: dict[str, str]) -> None:
     entries = [{"name": "source"}, {"name": "480p", "height": 480, "video_kbps": 1000, "audio_kbps": 96}]
     ladder = from_environment(good | {"LADDER": json.dumps(entries)}).ladder
     assert ladder == (Rendition("source"), Rendition("480p", 480, 1000, 96))
+
+
+def test_a_file_is_small_beside_all_recordings(good: dict[str, str]) -> None:
+    assert from_environment(good).recording_file_bytes == 1024 * MEGABYTE
+    assert from_environment(good | {"RECORDINGS_MEGABYTES": "400"}).recording_file_bytes == 100 * MEGABYTE
 
 
 @pytest.mark.parametrize(
@@ -60,6 +68,9 @@ def test_a_ladder_is_read(good: dict[str, str]) -> None:
         ("LADDER", '[{"name": "a", "codec": "av1"}]'),
         *((n, v) for n in ("SEGMENT_SECONDS", "PLAYLIST_SEGMENTS", "POLL_SECONDS") for v in ("", "0", "-1", "x", "²")),
         ("ENDED_RETENTION_SECONDS", "1.5"),
+        ("RECORDINGS_ROOT", "/does/not/exist"),
+        ("RECORDING_DAYS", "0"),
+        ("RECORDINGS_MEGABYTES", "-1"),
     ],
 )
 def test_what_is_wrong_is_refused_by_name(good: dict[str, str], name: str, value: str) -> None:

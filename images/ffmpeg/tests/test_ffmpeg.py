@@ -7,15 +7,19 @@ from pathlib import Path
 
 import pytest
 from supervisor.config import Config, Rendition
-from supervisor.ffmpeg import Source, Unplayable, fitting, hls_command, understand
+from supervisor.ffmpeg import Source, Unplayable, fitting, hls_command, recording_command, understand
+from supervisor.retention import Limits
 
 SOURCE = Rendition("source")
 SMALL = Rendition("480p", 480, 1000, 96)
+NO_LIMITS = Limits(14, 1 << 30, 1 << 30)
 URL = "rtmp://192.0.2.2:1937/live/alice"
 
 
 def command(*, has_audio: bool, height: int = 720) -> list[str]:
-    config = Config("http://192.0.2.1/", "rtmp://192.0.2.2/live", Path("/hls"), (SOURCE, SMALL), 2, 10, 1, 30)
+    config = Config(
+        "http://192.0.2.1/", "rtmp://192.0.2.2/live", Path("/hls"), (SOURCE, SMALL), 2, 10, 1, 30, None, NO_LIMITS
+    )
     return hls_command(config, URL, Path("/hls/alice"), 1700000000, Source(height, has_audio))
 
 
@@ -80,3 +84,11 @@ def test_a_probe_is_understood() -> None:
 def test_what_cannot_play_is_said(answer: str, why: str) -> None:
     with pytest.raises(Unplayable, match=why):
         understand(answer)
+
+
+def test_a_recording_copies_and_plays_as_far_as_it_got() -> None:
+    words = recording_command(URL, Path("/disk/alice/x.mp4"), 1000)
+    assert value(words, "-c") == "copy"
+    assert "frag_keyframe" in value(words, "-movflags")
+    assert value(words, "-fs") == "1000"
+    assert words[-2:] == ["-n", "/disk/alice/x.mp4"], "a file that exists is not written over"

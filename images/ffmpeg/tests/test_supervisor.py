@@ -6,7 +6,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -48,8 +48,8 @@ class Orchestrator:
         self.url = f"http://127.0.0.1:{self.server.server_port}/streams"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def says(self, *streams: dict[str, str]) -> None:
-        self.body = json.dumps({"streams": streams}).encode()
+    def says(self, *streams: dict[str, object], discards: tuple[str, ...] = ()) -> None:
+        self.body = json.dumps({"streams": streams, "discards": discards}).encode()
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "ffmpeg").write_text(
         "#!/bin/sh\n"
         f"trap 'echo ended >>{tmp_path}/notes; exit 0' TERM\n"
-        f"echo begun $$ >>{tmp_path}/notes\n"
+        f'echo begun $$ $0 "$@" >>{tmp_path}/notes\n'
         "while :; do sleep 0.05; done\n"
     )
     for tool in folder.iterdir():
@@ -123,10 +123,100 @@ def test_ffmpeg_that_dies_is_run_again(tmp_path: Path, tools: Path, orchestrator
 
 
 def test_what_an_earlier_supervisor_left_is_removed_after_a_while(tmp_path: Path, orchestrator: Orchestrator) -> None:
-    for name, age in (("old-stream", 60), ("new-stream", 5), ("x", 60)):
-        (tmp_path / name).mkdir()
+    for name, age in (("public/old-stream", 60), ("private/older", 90), ("private/new-stream", 5), ("public/x", 60)):
+        (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "index.m3u8").touch()
         for path in (tmp_path / name / "index.m3u8", tmp_path / name):
             os.utime(path, (time.time() - age,) * 2)
+    (tmp_path / "former-version").mkdir()
+    (tmp_path / "former-version" / "index.m3u8").touch()
     Supervisor(from_environment(ENVIRONMENT | {"HLS_ROOT": str(tmp_path), "STREAMS_URL": orchestrator.url})).round()
-    assert {path.name for path in tmp_path.iterdir()} == {"new-stream", "x"}
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*")} == {"private/new-stream", "public/x"}
+    assert {path.name for path in tmp_path.iterdir()} == {"public", "private"}
+
+
+def settled(supervisor: Supervisor, done: Callable[[], bool], seconds: float = 8) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline
+        supervisor.round()
+        time.sleep(0.1)
+
+
+def test_a_stream_that_becomes_private_leaves_nothing_public(
+    tmp_path: Path, tools: Path, orchestrator: Orchestrator
+) -> None:
+    root = tmp_path / "hls"
+    root.mkdir()
+    supervisor = Supervisor(from_environment(ENVIRONMENT | {"HLS_ROOT": str(root), "STREAMS_URL": orchestrator.url}))
+    for private, here, there in (
+        (False, "public", "private"),
+        (True, "private", "public"),
+        (False, "public", "private"),
+    ):
+        orchestrator.says({"slug": "bob", "session": "1", "private": private})
+        settled(supervisor, lambda here=here: (root / here / "bob").exists())
+        assert not (root / there / "bob").exists()
+    supervisor.stop()
+
+
+def test_what_asks_for_it_is_recorded_beside_what_is_shown(
+    tmp_path: Path, tools: Path, orchestrator: Orchestrator
+) -> None:
+    hls, disk = tmp_path / "hls", tmp_path / "disk"
+    hls.mkdir()
+    disk.mkdir()
+    settings = {"HLS_ROOT": str(hls), "STREAMS_URL": orchestrator.url, "RECORDINGS_ROOT": str(disk)}
+    supervisor = Supervisor(from_environment(ENVIRONMENT | settings))
+    orchestrator.says({"slug": "bob", "session": "1", "record": True}, {"slug": "eve", "session": "2", "record": False})
+    supervisor.round()
+    begun = noted(tools, 3)
+    (recorder,) = [line for line in begun if str(disk) in line]
+    assert f"{disk}/bob/20" in recorder
+    os.kill(int(recorder.split()[1]), 9)
+    assert str(disk) in noted(tools, 4)[3], "a recorder that dies is run again"
+    assert supervisor.pipelines.keys() == {"bob", "eve"}
+    orchestrator.says({"slug": "bob", "session": "1", "record": False}, {"slug": "eve", "session": "2"})
+    settled(supervisor, lambda: not supervisor.recorders)
+    assert supervisor.pipelines.keys() == {"bob", "eve"}
+    supervisor.stop()
+
+
+def test_nothing_is_recorded_where_there_is_no_room(
+    tmp_path: Path,
+    tools: Path,
+    orchestrator: Orchestrator,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("supervisor.__main__.RETENTION_EVERY", 0.0)
+    monkeypatch.setattr("supervisor.retention.free_bytes", lambda _root: 0)
+    hls, disk = tmp_path / "hls", tmp_path / "disk"
+    hls.mkdir()
+    disk.mkdir()
+    settings = {"HLS_ROOT": str(hls), "STREAMS_URL": orchestrator.url, "RECORDINGS_ROOT": str(disk)}
+    supervisor = Supervisor(from_environment(ENVIRONMENT | settings))
+    orchestrator.says({"slug": "bob", "session": "1", "record": True})
+    supervisor.round()
+    supervisor.round()
+    assert not supervisor.recorders
+    assert capsys.readouterr().out.count("disk full") == 1
+    monkeypatch.setattr("supervisor.retention.free_bytes", lambda _root: 1 << 40)
+    supervisor.round()
+    assert supervisor.recorders.keys() == {"bob"}
+    monkeypatch.setattr("supervisor.retention.free_bytes", lambda _root: 0)
+    settled(supervisor, lambda: not supervisor.recorders)
+    assert supervisor.pipelines.keys() == {"bob"}, "who watches does not notice"
+    supervisor.stop()
+
+
+def test_a_recording_that_somebody_deleted_goes(tmp_path: Path, orchestrator: Orchestrator) -> None:
+    hls, disk = tmp_path / "hls", tmp_path / "disk"
+    hls.mkdir()
+    (disk / "bob").mkdir(parents=True)
+    for name in ("2026-01-01T00-00-00Z.mp4", "2026-01-02T00-00-00Z.mp4"):
+        (disk / "bob" / name).touch()
+    settings = {"HLS_ROOT": str(hls), "STREAMS_URL": orchestrator.url, "RECORDINGS_ROOT": str(disk)}
+    orchestrator.says(discards=("bob/2026-01-01T00-00-00Z.mp4", "eve/2026-01-01T00-00-00Z.mp4"))
+    Supervisor(from_environment(ENVIRONMENT | settings)).round()
+    assert [path.name for path in disk.glob("*/*")] == ["2026-01-02T00-00-00Z.mp4"]

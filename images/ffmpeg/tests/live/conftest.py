@@ -55,6 +55,10 @@ class House:
         self.hls = root / "hls"
         self.hls.mkdir()
         self.live: dict[str, str] | None = {}
+        self.private: set[str] = set()
+        self.recorded: set[str] = set()
+        self.recordings = root / "recordings"
+        self.recordings.mkdir()
         self.rtmp_port = free_port()
         self.supervisor: subprocess.Popen[str] | None = None
         self.started: list[subprocess.Popen[Any]] = []
@@ -68,7 +72,15 @@ class House:
                 live = house.live
                 self.send_response(503 if live is None else 200)
                 self.end_headers()
-                streams = [{"slug": slug, "session": session} for slug, session in (live or {}).items()]
+                streams = [
+                    {
+                        "slug": slug,
+                        "session": session,
+                        "private": slug in house.private,
+                        "record": slug in house.recorded,
+                    }
+                    for slug, session in (live or {}).items()
+                ]
                 self.wfile.write(json.dumps({"streams": streams}).encode())
 
             def log_message(self, *_: Any) -> None:
@@ -100,6 +112,7 @@ class House:
             "STREAMS_URL": f"http://127.0.0.1:{self.server.server_address[1]}/internal/streams",
             "RTMP_SOURCE": f"rtmp://127.0.0.1:{self.rtmp_port}/live",
             "HLS_ROOT": str(self.hls),
+            "RECORDINGS_ROOT": str(self.recordings),
             "LADDER": json.dumps(LADDER),
             "ENDED_RETENTION_SECONDS": "3",
         } | settings
@@ -125,7 +138,7 @@ class House:
 
     def playlist(self, slug: str, name: str = "source") -> str:
         try:
-            return (self.hls / slug / name / "index.m3u8").read_text(encoding="utf-8")
+            return (self.hls / "public" / slug / name / "index.m3u8").read_text(encoding="utf-8")
         except FileNotFoundError:
             return ""
 

@@ -23,7 +23,7 @@ def numbers(playlist: str) -> list[int]:
 def played(house: House, slug: str, name: str) -> list[str]:
     command = ["ffprobe", "-v", "error", "-show_entries", "stream=codec_name", "-of", "json"]
     text = subprocess.run(
-        [*command, str(house.hls / slug / name / "index.m3u8")], capture_output=True, text=True, check=True
+        [*command, str(house.hls / "public" / slug / name / "index.m3u8")], capture_output=True, text=True, check=True
     ).stdout
     return sorted(stream["codec_name"] for stream in json.loads(text)["streams"])
 
@@ -51,7 +51,7 @@ def test_a_minute_is_complete_and_leaves_nothing(house: House) -> None:
     seen |= set(numbers(house.playlist("alice")))
     assert seen == set(range(min(seen), max(seen) + 1)), "segments are missing"
     assert len(seen) >= 30
-    house.eventually(lambda: not (house.hls / "alice").exists(), 10, "the files are gone")
+    house.eventually(lambda: not (house.hls / "public" / "alice").exists(), 10, "the files are gone")
 
 
 def test_the_master_playlist_tells_the_truth(house: House) -> None:
@@ -59,7 +59,7 @@ def test_the_master_playlist_tells_the_truth(house: House) -> None:
     house.live = {"alice": "s1"}
     house.supervise()
     plays(house, "alice")
-    master = (house.hls / "alice" / "index.m3u8").read_text(encoding="utf-8")
+    master = (house.hls / "public" / "alice" / "index.m3u8").read_text(encoding="utf-8")
     variants = re.findall(r"#EXT-X-STREAM-INF:(.*)\n(.*)", master)
     assert [path for _, path in variants] == ["source/index.m3u8", "240p/index.m3u8"]
     assert ["RESOLUTION=640x360" in variants[0][0], "RESOLUTION=426x240" in variants[1][0]] == [True, True]
@@ -75,7 +75,7 @@ def test_the_master_playlist_names_the_codecs(house: House) -> None:
     house.live = {"alice": "s1"}
     house.supervise()
     plays(house, "alice")
-    told = re.findall(r'CODECS="(.*)"', (house.hls / "alice" / "index.m3u8").read_text(encoding="utf-8"))
+    told = re.findall(r'CODECS="(.*)"', (house.hls / "public" / "alice" / "index.m3u8").read_text(encoding="utf-8"))
     assert len(told) == 2
     assert all(re.fullmatch(r"avc1\.[0-9a-f]{6},mp4a\.40\.2", codecs) for codecs in told)
 
@@ -93,7 +93,7 @@ def test_sound_alone_is_refused_and_said(house: House) -> None:
     house.live = {"radio": "s1"}
     house.supervise()
     house.eventually(lambda: any(line.get("result") == "unplayable" for line in house.log()), 20, "it is said")
-    assert not (house.hls / "radio").exists()
+    assert not (house.hls / "public" / "radio").exists()
     house.live = {}
     house.eventually(lambda: not house.encoders(), 5, "nothing runs")
 
@@ -129,12 +129,12 @@ def test_a_supervisor_that_goes_takes_its_ffmpegs_along_and_the_next_picks_up(
 
 
 def test_what_a_killed_supervisor_left_is_removed(house: House) -> None:
-    (house.hls / "ghost" / "source").mkdir(parents=True)
-    (house.hls / "ghost" / "source" / "1.ts").write_text("old", encoding="utf-8")
+    (house.hls / "public" / "ghost" / "source").mkdir(parents=True)
+    (house.hls / "public" / "ghost" / "source" / "1.ts").write_text("old", encoding="utf-8")
     house.supervise()
     time.sleep(1.5)
-    assert (house.hls / "ghost").exists()
-    house.eventually(lambda: not (house.hls / "ghost").exists(), 8, "the stale folder is gone")
+    assert (house.hls / "public" / "ghost").exists()
+    house.eventually(lambda: not (house.hls / "public" / "ghost").exists(), 8, "the stale folder is gone")
 
 
 def test_a_new_session_shares_no_segment_with_the_former(house: House) -> None:
@@ -167,5 +167,35 @@ def test_a_hostile_name_becomes_neither_a_folder_nor_a_process(house: House) -> 
     house.live = {"../../escape": "s", "ab": "s", "a;$(id)": "s", "-y\n": "s", "x" * 65: "s"}
     house.supervise()
     time.sleep(3)
-    assert list(house.hls.iterdir()) == []
+    assert list(house.hls.glob("*/*")) == []
     assert house.encoders() == []
+
+
+def test_a_recording_plays_and_outlives_its_recorder(house: House) -> None:
+    house.publish("alice")
+    house.live, house.recorded = {"alice": "s1"}, {"alice"}
+    house.supervise(RECORDINGS_MEGABYTES="2")  # half a megabyte a file: it rolls over within seconds
+    plays(house, "alice")
+    files = house.eventually(lambda: len(found := sorted(house.recordings.glob("alice/*.mp4"))) >= 3 and found, 30, "3")
+    command = ["ffprobe", "-v", "error", "-count_packets", "-show_streams", "-of", "json", str(files[0])]
+    streams = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["streams"]
+    assert sorted(stream["codec_name"] for stream in streams) == ["aac", "h264"]
+    assert all(int(stream["nb_read_packets"]) > 50 for stream in streams)
+    assert files[0].stat().st_size < 700_000
+    house.recorded = set()
+    count = len(list(house.recordings.glob("alice/*.mp4")))
+    time.sleep(4)
+    assert len(list(house.recordings.glob("alice/*.mp4"))) <= count + 1
+    assert len(house.encoders()) == 1
+
+
+def test_a_live_stream_has_a_small_picture(house: House) -> None:
+    house.publish("alice")
+    house.live = {"alice": "s1"}
+    house.supervise()
+    plays(house, "alice")
+    picture = house.hls / "public" / "alice" / "thumbnail.jpg"
+    house.eventually(picture.exists, 25, "a thumbnail comes")
+    probe = ["ffprobe", "-v", "error", "-show_entries", "stream=width,height,codec_name", "-of", "csv=p=0", picture]
+    assert subprocess.run(probe, capture_output=True, text=True, check=True).stdout.strip() == "mjpeg,320,180"
+    assert picture.stat().st_size < 40_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from supervisor.pipeline import LAST_WORDS, LONGEST_LINE, last_words
+from supervisor.child import LAST_WORDS, LONGEST_LINE, last_words
 
 
 def complain(script: str) -> list[str]:

@@ -1,0 +1,36 @@
+"""Invitations to watch a private stream."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from http import HTTPStatus
+
+from .. import keys, viewing
+from ..signing_in import actor
+from .blueprint import ApiBlueprint
+from .keys import reachable
+from .schemas import Invitation, NewInvitation
+
+blueprint = ApiBlueprint("invitations", "/keys/<slug>/invitations", "Who else may watch a private stream.")
+
+
+@blueprint.post("")
+@blueprint.response(HTTPStatus.CREATED, Invitation)
+@blueprint.refusals(HTTPStatus.NOT_FOUND)
+@blueprint.signed_in("admin", "streamer")
+@blueprint.takes(NewInvitation)
+def invite(new: dict[str, int], slug: str) -> dict[str, str]:
+    """Make an address under which whoever knows it may watch for a while; it is shown this once."""
+    key = reachable(slug)
+    actor("invitation", "created", slug=slug, minutes=new["minutes"])
+    return {"watch_url": viewing.invite(key, timedelta(minutes=new["minutes"]))}
+
+
+@blueprint.delete("")
+@blueprint.response(HTTPStatus.NO_CONTENT)
+@blueprint.refusals(HTTPStatus.NOT_FOUND)
+@blueprint.signed_in("admin", "streamer")
+def withdraw(slug: str) -> None:
+    """Withdraw all invitations; who watches by one is out within half a minute."""
+    keys.withdraw_viewing(reachable(slug))
+    actor("invitation", "all withdrawn", slug=slug)

@@ -1,0 +1,66 @@
+"""Recordings of the streams that you may see."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from flask import Response, abort, current_app
+from flask_jwt_extended import current_user
+
+from .. import keys, recordings
+from ..recordings import Recording
+from ..settings import Settings
+from ..signing_in import actor
+from .blueprint import ApiBlueprint
+from .keys import reachable
+from .schemas import RecordingOut
+
+blueprint = ApiBlueprint("recordings", "/recordings", "What was recorded; a key says whether its stream is.")
+
+
+def _settings() -> Settings:
+    """Return the application's settings."""
+    settings: Settings = current_app.config["STREAMKEEP"]
+    return settings
+
+
+def _known(slug: str, file: str) -> Recording:
+    """Return the recording *file* of *slug* if the signed-in user may see it, or answer 404."""
+    recording = recordings.find(reachable(slug).slug, file, _settings().recordings_path)
+    if recording is None:
+        abort(HTTPStatus.NOT_FOUND, "There is no such recording.")
+    return recording
+
+
+@blueprint.get("")
+@blueprint.response(HTTPStatus.OK, RecordingOut(many=True))
+@blueprint.signed_in()
+def everything() -> list[Recording]:
+    """List the recordings that you may see, newest first."""
+    return recordings.of(keys.of(current_user), _settings().recordings_path)
+
+
+@blueprint.get("/<slug>/<file>")
+@blueprint.response(HTTPStatus.OK, {"type": "string", "format": "binary"}, content_type="video/mp4")
+@blueprint.refusals(HTTPStatus.NOT_FOUND)
+@blueprint.signed_in()
+def download(slug: str, file: str) -> Response:
+    """Download a recording. The proxy sends the file; ranges work."""
+    recording = _known(slug, file)
+    return Response(
+        headers={
+            "Content-Type": "video/mp4",
+            "Content-Disposition": f'attachment; filename="{slug}-{file}"',
+            "X-Accel-Redirect": f"/recordings/{recording.path}",
+        }
+    )
+
+
+@blueprint.delete("/<slug>/<file>")
+@blueprint.response(HTTPStatus.NO_CONTENT)
+@blueprint.refusals(HTTPStatus.NOT_FOUND)
+@blueprint.signed_in("admin", "streamer")
+def delete(slug: str, file: str) -> None:
+    """Delete a recording; one that is still being written goes with what comes after."""
+    recordings.discard(_known(slug, file))
+    actor("recording", "deleted", slug=slug, file=file)

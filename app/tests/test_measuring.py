@@ -1,0 +1,292 @@
+"""What is measured of a stream, and that a limit ends exactly what exceeds it."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from hypothesis import given
+from hypothesis import strategies as st
+from orchestrator import keys, measuring, sessions, worker
+from orchestrator.database import db
+from orchestrator.measuring import Meter, NoAnswer, Reading, understand
+from orchestrator.models import Sample, Session
+from orchestrator.viewers import Audience
+from orchestrator.worker import Worker
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
+
+Call = Callable[..., int]
+
+# As Debian's nginx-rtmp answers, shortened.
+STAT = """<?xml version="1.0" encoding="utf-8" ?>
+<rtmp><bytes_in>4052033</bytes_in><server><application><name>live</name><live><stream><name>alice</name><time>19441</time><bw_in>1755608</bw_in><bytes_in>{received}</bytes_in>
+<client><id>445</id><address>10.9.0.5</address><dropped>0</dropped><active/></client>
+<client><id>{client}</id><address>198.51.100.7</address><timestamp>19921</timestamp><publishing/><active/></client>
+<meta><video><width>1280</width><height>{height}</height><frame_rate>30</frame_rate><codec>H264</codec>
+<profile>Baseline</profile><level>3.1</level></video><audio><codec>AAC</codec><profile>LC</profile></audio></meta>
+<nclients>2</nclients><publishing/><active/></stream>
+<stream><name>left</name><bytes_in>7</bytes_in><client><id>9</id></client></stream></live></application></server></rtmp>
+"""
+
+
+def stat(received: int = 4_000_000, client: int = 1, height: int = 720) -> bytes:
+    return STAT.format(received=received, client=client, height=height).encode()
+
+
+def test_who_publishes_is_read_and_who_only_plays_is_not() -> None:
+    alice = Reading("439", 4_037_700, 1280, 720, 30.0, "H264 Baseline", "AAC LC")
+    assert understand(stat(4_037_700, 439)) == {"alice": alice}
+
+
+def test_a_publisher_who_has_not_said_what_it_sends_is_read() -> None:
+    bare = b"<rtmp><server><application><live><stream><name>x</name><client><id>1</id><publishing/></client></stream></live></application></server></rtmp>"  # noqa: E501
+    assert understand(bare) == {"x": Reading("1", 0, 0, 0, 0.0, "", "")}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"<rtmp>", b"\xff", b'<!DOCTYPE x [<!ENTITY a "aa">]><rtmp>&a;</rtmp>', stat().replace(b">30<", b">fast<")],
+)
+def test_what_is_no_answer_is_said(monkeypatch: pytest.MonkeyPatch, answer: bytes) -> None:
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: BytesIO(answer))
+    with pytest.raises(NoAnswer):
+        measuring.fetch("http://192.0.2.1/stat")
+
+
+def test_nobody_there_is_no_answer() -> None:
+    with pytest.raises(NoAnswer, match="URLError"):
+        measuring.fetch("http://127.0.0.1:1/stat")
+
+
+def test_a_bitrate_is_an_average_of_ten_seconds() -> None:
+    meter = Meter()
+    assert meter.kbps == 0
+    for second in range(0, 31, 2):
+        meter.count(second * 250_000, float(second))
+    assert (meter.kbps, meter.seconds) == (2000, 10.0)
+    meter.count(30 * 250_000 + 1_250_000, 32.0)  # two seconds of five times as much
+    assert meter.kbps == 2600
+
+
+def test_a_counter_that_began_anew_is_no_negative_bitrate() -> None:
+    meter = Meter()
+    assert [meter.count(value, float(second)) for second, value in ((0, 900), (2, 1000), (4, 50), (6, 80))] == [
+        0,
+        100,
+        0,
+        30,
+    ]
+    assert meter.kbps >= 0
+
+
+@given(st.lists(st.tuples(st.floats(0.5, 20), st.integers(0, 10**7)), min_size=1, max_size=60))
+def test_whatever_comes_is_counted_once(steps: list[tuple[float, int]]) -> None:
+    meter, moment, total, counted = Meter(), 0.0, 0, 0
+    meter.count(0, 0.0)
+    for seconds, amount in steps:
+        moment, total = moment + seconds, total + amount
+        counted += meter.count(total, moment)
+    assert counted == total
+    assert meter.kbps >= 0
+    assert meter.seconds < measuring.WINDOW + 20
+
+
+class Stage:
+    """A worker whose nginx-rtmp says what a test lets it say; each round takes two seconds."""
+
+    def __init__(self, app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.worker = Worker(app, Audience())
+        self.answer: bytes | None = stat(0)
+        self.clock = itertools.count(1000.0, 2.0)
+        monkeypatch.setattr("urllib.request.urlopen", self._open)
+        monkeypatch.setattr(worker, "time", self)
+
+    def monotonic(self) -> float:
+        return next(self.clock)
+
+    def _open(self, *_: Any, **__: Any) -> BytesIO:
+        if self.answer is None:
+            raise OSError
+        return BytesIO(self.answer)
+
+    def send(self, kbps: float, rounds: int, **said: int) -> Session:
+        """Send for some rounds and return the session."""
+        start = getattr(self, "received", 0)
+        for number in range(1, rounds + 1):
+            self.received = start + int(kbps * 125 * 2 * number)
+            self.answer = stat(self.received, **said)
+            self.round()
+        return latest()
+
+    def round(self) -> None:
+        """Go round once; the test's own transaction would keep the worker out."""
+        db.session.rollback()
+        self.worker.round()
+
+
+def latest() -> Session:
+    db.session.expire_all()
+    found = db.session.scalar(select(Session).order_by(Session.started_at.desc()))
+    assert found
+    return found
+
+
+@pytest.fixture
+def stage(app: Flask, monkeypatch: pytest.MonkeyPatch, call: Call, key: str) -> Iterator[Stage]:
+    assert call("publish", name="alice", key=key) == 204
+    yield Stage(app, monkeypatch)
+
+
+def test_a_live_stream_is_measured(stage: Stage) -> None:
+    session = stage.send(3000, 8)
+    assert session.bitrate_kbps == 3000
+    assert session.bytes_received == 7 * 750_000
+    assert (session.width, session.height, session.frame_rate) == (1280, 720, 30.0)
+    assert (session.video_codec, session.audio_codec) == ("H264 Baseline", "AAC LC")
+    assert session.ending is None
+    assert len(sessions.samples(session)) == 2
+    assert sessions.samples(session)[-1].bitrate_kbps == 3000
+
+
+def test_the_former_publisher_is_not_taken_for_this_one(stage: Stage) -> None:
+    session = stage.send(3000, 8, client=77)
+    assert (session.bytes_received, session.bitrate_kbps, session.height) == (0, 0, 0)
+
+
+def test_a_worker_that_begins_anew_goes_on_counting(stage: Stage, app: Flask) -> None:
+    before = stage.send(3000, 4).bytes_received
+    stage.worker = Worker(app, stage.worker.audience)
+    assert stage.send(3000, 4).bytes_received == before + 3 * 750_000
+
+
+def test_without_an_answer_nothing_changes_and_it_is_said_once(
+    stage: Stage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(worker, "note", lambda event, result, *_, **__: said.append(result))
+    bitrate = stage.send(3000, 8).bitrate_kbps
+    stage.answer = None
+    stage.round()
+    stage.round()
+    assert latest().bitrate_kbps == bitrate
+    assert said == ["no answer"]
+    stage.send(3000, 1)
+    stage.answer = None
+    stage.round()
+    assert said == ["no answer", "no answer"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "kbps", "ending"),
+    [
+        ("max_bitrate_kbps", 2000, 3000, "bitrate"),
+        ("max_bitrate_kbps", 3000, 3000, None),
+        ("max_bitrate_kbps", 2800, 3000, None),  # within what encoders overshoot
+        ("max_height", 719, 100, "resolution"),
+        ("max_height", 720, 100, None),
+        ("max_minutes", 1, 100, None),
+    ],
+)
+def test_what_exceeds_a_limit_is_sent_away_and_only_that(
+    stage: Stage, call: Call, key: str, limit: str, value: int, kbps: int, ending: str | None
+) -> None:
+    keys.change(keys.known("alice"), **{limit: value})
+    assert stage.send(kbps, 8).ending == ending
+    assert call("update", call="update_publish", name="alice", key=key) == (403 if ending else 204)
+    # An encoder comes back at once, and would for ever.
+    assert call("publish", name="alice", key=key, clientid="2") == 403
+    if ending:
+        assert keys.known("alice").held_until
+
+
+def test_a_burst_is_no_excess(stage: Stage) -> None:
+    keys.change(keys.known("alice"), max_bitrate_kbps=2000)
+    assert stage.send(1500, 8).ending is None
+    assert stage.send(4000, 1).ending is None
+    assert stage.send(1500, 8).ending is None
+    assert stage.send(4000, 5).ending == "bitrate"
+
+
+def test_a_stream_ends_when_its_time_is_over(stage: Stage) -> None:
+    keys.change(keys.known("alice"), max_minutes=1)
+    assert stage.send(100, 2).ending is None
+    latest().started_at -= timedelta(seconds=61)
+    db.session.commit()
+    assert stage.send(100, 1).ending == "duration"
+    assert stage.send(100, 1).ending == "duration"
+
+
+def test_who_watches_is_counted(stage: Stage) -> None:
+    line = b"<190>Nov 24 23:51:15 viewers: alice 203.0.113.%d VLC/3"
+    for number in (1, 2):
+        stage.worker.audience.hear(line % number, 1000.0)
+    assert stage.send(100, 1).viewers == 2
+    session = stage.send(100, 8)
+    assert (session.viewers, session.peak_viewers) == (0, 2)
+
+
+def test_samples_go_an_hour_after_their_stream(stage: Stage, call: Call, key: str) -> None:
+    stage.send(100, 1)
+    call("done", name="alice", key=key)
+    worker.tidy()
+    assert db.session.scalars(select(Sample)).all()
+    latest().ended_at -= timedelta(minutes=61)  # type: ignore[operator]
+    db.session.commit()
+    worker.tidy()
+    assert not db.session.scalars(select(Sample)).all()
+
+
+def test_a_stream_that_fell_silent_is_ended(stage: Stage, later: Callable[[float], None]) -> None:
+    stage.send(100, 1)
+    later(11)
+    assert stage.send(100, 1).ending == "silent"
+    assert not stage.worker.meters
+
+
+def test_the_loop_beats_survives_a_locked_database_and_ends_with_its_listener(
+    environment: dict[str, str], app: Flask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rounds: list[int] = []
+
+    def go_round(_worker: Worker) -> None:
+        rounds.append(1)
+        if len(rounds) == 1:
+            raise OperationalError("SELECT", {}, Exception("database is locked"))
+
+    class Listener:
+        def __init__(self, **_: Any) -> None:
+            self.lives = iter([True, True, False])
+
+        def start(self) -> None:
+            pass
+
+        def is_alive(self) -> bool:
+            return next(self.lives)
+
+    heartbeat = tmp_path / "heartbeat"
+    monkeypatch.setattr(worker, "HEARTBEAT", heartbeat)
+    monkeypatch.setattr(worker, "ROUND", 0.0)
+    monkeypatch.setattr(worker, "PORT", 0)
+    monkeypatch.setattr(Worker, "round", go_round)
+    monkeypatch.setattr(worker.threading, "Thread", Listener)
+    monkeypatch.setattr("os.environ", environment)
+    with pytest.raises(SystemExit, match="nobody listens"):
+        worker.main()
+    assert len(rounds) == 2
+    assert time.time() - heartbeat.stat().st_mtime < 5
+
+
+def test_the_worker_refuses_bad_settings(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("os.environ", {})
+    with pytest.raises(SystemExit) as ended:
+        worker.main()
+    assert ended.value.code == worker.EX_CONFIG
+    assert "JWT_SECRET" in capsys.readouterr().err

@@ -1,0 +1,111 @@
+"""A program that runs for one live stream: a thread that starts it, and starts it again when it dies."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+
+from .ffmpeg import Unplayable
+from .log import note
+
+GRACE = 8.0  # seconds that ffmpeg gets to write the end of what it writes
+SLOWEST_RETRY = 10.0  # seconds
+LAST_WORDS = 3  # lines of ffmpeg's complaints that are kept
+LONGEST_LINE = 500  # characters
+# The kernel ends a child whose parent was killed (prctl(2), PR_SET_PDEATHSIG). Parent is the thread that started it: a
+# stream's thread waits for its child, so it never goes first.
+DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")
+
+
+def last_words(process: subprocess.Popen[str]) -> list[str]:
+    """Wait for *process* and return the last lines that it complained with.
+
+    A broken source makes ffmpeg complain with each frame, for hours: no more than the end is kept in memory.
+    """
+    assert process.stderr  # noqa: S101  # tells mypy what Popen was called with
+    kept: deque[str] = deque(maxlen=LAST_WORDS)
+    while line := process.stderr.readline(LONGEST_LINE):
+        kept.append(line.rstrip())
+    process.stderr.close()
+    process.wait()
+    return list(kept)
+
+
+class Child(ABC):
+    """Runs until `stop`. Subclasses say in `_once` what is run; *event* is what the log calls it."""
+
+    event = "stream"
+
+    def __init__(self, slug: str, session: str) -> None:
+        self.slug = slug
+        self.session = session
+        self._stopping = threading.Event()
+        self._asked = 0.0
+        self._process: subprocess.Popen[str] | None = None
+        self._thread = threading.Thread(target=self._run, name=slug, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the program to write the end and go; asked again after GRACE, it is killed."""
+        process = self._process
+        if not self._stopping.is_set():
+            self._asked = time.monotonic()
+            self._stopping.set()
+            if process and process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        elif process and time.monotonic() - self._asked > GRACE:
+            process.kill()
+
+    def join(self) -> None:
+        """Wait until the program has gone, GRACE after it was asked at the latest."""
+        self._thread.join(max(0.0, self._asked + GRACE - time.monotonic()))
+        if self._thread.is_alive():
+            self._asked = 0.0
+            self.stop()
+            self._thread.join()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing of this runs any more."""
+        return not self._thread.is_alive()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was asked to end."""
+        return self._stopping.is_set()
+
+    @abstractmethod
+    def _once(self) -> None:
+        """Run the program until it ends."""
+
+    def _run(self) -> None:
+        """Run until told to stop."""
+        wait = 0.5
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            try:
+                self._once()
+            except Unplayable as reason:
+                note(self.event, slug=self.slug, result="unplayable", reason=str(reason))
+            except OSError as error:  # a full disk, no more processes: other streams go on, this one tries again
+                note(self.event, slug=self.slug, result="failed", reason=error.strerror)
+            wait = 0.5 if time.monotonic() - began > 30 else min(wait * 2, SLOWEST_RETRY)
+            self._stopping.wait(wait)
+
+    def _spawn(self, command: list[str], stdout: int, stderr: int) -> subprocess.Popen[str]:
+        """Start *command*, known to `stop` from its first moment."""
+        self._process = subprocess.Popen(
+            [*DIES_WITH_US, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            text=True,
+            errors="replace",
+        )
+        if self._stopping.is_set():
+            self._process.send_signal(signal.SIGTERM)
+        return self._process
