@@ -115,9 +115,6 @@ def test_every_container_reaches_what_the_matrix_says_and_nothing_else(
         assert {column for column, address in addresses.items() if address in answers} == expected, container
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the firewall role lets containers knock at the host's ssh: drop INPUT from them"
-)
 def test_no_container_reaches_the_host(host: Host, site: Site, stack: Any) -> None:
     """Neither by the bridges' own addresses nor by the host's."""
     gateways = host.check_output("ip -4 -brief address show | sed -n 's/^sk-[^ ]* .* \\([0-9.]*\\)\\/.*/\\1/p'").split()
