@@ -1,0 +1,274 @@
+"""Who guesses is shut out: the right address, at every door, soon, and until somebody lets it in again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from outside import Outside, Publisher, Site, eventually
+from testinfra.host import Host
+
+ROOT = Path(__file__).parents[1]
+LOG = "/var/log/streamkeep/streaming-app.log"
+BAD_KEY = "probe-nobody?key=" + "A" * 32
+DOORS = (80, 443, 1935, 1936)
+pytestmark = pytest.mark.destructive
+
+
+class Stranger(Outside):
+    """A third machine, whose misbehaviour is judged as anybody's."""
+
+    @property
+    def address(self) -> str:
+        """Its own address."""
+        return self.output("hostname --all-ip-addresses").split()[0]
+
+
+@pytest.fixture
+def stranger(site: Site, host: Host) -> Iterator[Stranger]:
+    if not site.outside:
+        pytest.skip("not-testable: nobody but a disposable host is attacked for a probe")
+    image = subprocess.check_output(["docker", "inspect", "--format", "{{.Config.Image}}", site.outside], text=True)
+    name = f"{site.outside}-stranger"
+    subprocess.run(["docker", "rm", "--force", name], check=True, capture_output=True)
+    command = ["docker", "run", "--detach", "--init", "--name", name, image.strip(), "sleep", "infinity"]
+    subprocess.run(command, check=True, capture_output=True)
+    machine = Stranger(name)
+    address = machine.address
+    host.check_output(f"fail2ban-client unban {address}")
+    yield machine
+    host.check_output(f"fail2ban-client unban {address}")
+    subprocess.run(["docker", "rm", "--force", name], check=True, capture_output=True)
+
+
+def jails_of(host: Host, address: str) -> list[str]:
+    """Return which jails hold *address*."""
+    (jails,) = json.loads(host.check_output(f"fail2ban-client banned {address}").replace("'", '"'))
+    return sorted(jails)
+
+
+def shut_out(stranger: Stranger, site: Site) -> bool:
+    return not any(stranger.connects(site.address, port) for port in DOORS)
+
+
+def ban(host: Host, stranger: Stranger, jail: str = "streaming-rtmp") -> None:
+    host.check_output(f"fail2ban-client set {jail} banip {stranger.address}")
+
+
+def test_the_numbers_are_the_guides(host: Host) -> None:
+    for jail in ("sshd", "streaming-app", "streaming-rtmp"):
+        assert host.check_output(f"fail2ban-client get {jail} maxretry") == "5"
+        assert host.check_output(f"fail2ban-client get {jail} bantime") == "3600"
+    assert LOG in host.check_output("fail2ban-client get streaming-app logpath")
+    assert "691200seconds" in host.check_output("fail2ban-client get dbpurgeage")
+
+
+def test_five_bad_keys_shut_the_publisher_out_and_nobody_else(
+    site: Site,
+    outside: Outside,
+    host: Host,
+    stranger: Stranger,
+    new_key: Callable[[str], str],
+    publish: Callable[..., Publisher],
+) -> None:
+    server = f"rtmp://{site.address}:1935/live"
+    playing = publish(new_key("probe-plays-on"))
+    assert stranger.connects(site.address, 443)
+    for _ in range(4):
+        assert stranger.is_refused(server, BAD_KEY)
+    assert jails_of(host, stranger.address) == []
+    assert stranger.is_refused(server, BAD_KEY)
+    eventually(lambda: jails_of(host, stranger.address) == ["streaming-rtmp"], 10, "the publisher is banned")
+    assert shut_out(stranger, site)
+    assert all(outside.connects(site.address, port) for port in DOORS)
+    assert playing.running
+    assert outside.get(f"https://{site.address}/")[0] == 200
+
+
+def test_five_failed_logins_shut_the_client_out(site: Site, outside: Outside, host: Host, stranger: Stranger) -> None:
+    # The name tries to put the blame on somebody else.
+    guess = json.dumps({"name": EVIL, "password": "not-the-one-1A!"})
+    for _ in range(5):
+        status, body = stranger.get(
+            f"https://{site.address}/api/v1/auth/login", "-H", "Content-Type: application/json", "-d", guess
+        )
+        assert status == 401, body
+    eventually(lambda: jails_of(host, stranger.address) == ["streaming-app"], 10, "the client is banned")
+    assert shut_out(stranger, site)
+    assert outside.connects(site.address, 443)
+    assert jails_of(host, "198.51.100.1") == []
+
+
+def test_five_failed_ssh_logins_shut_the_guesser_out(site: Site, host: Host, stranger: Stranger) -> None:
+    # No more than five: the firewall's own limit begins with the sixth connection.
+    for name in "abcde":
+        assert stranger.run(f"curl -sk -m 10 --user probe-{name}:x sftp://{site.address}/").returncode == 67
+    eventually(lambda: jails_of(host, stranger.address) == ["sshd"], 10, "the guesser is banned")
+    assert not stranger.connects(site.address, 22)
+    assert f"-s {stranger.address}/32 -j DROP" in host.check_output("iptables --list-rules f2b-sshd")
+
+
+@pytest.mark.parametrize(
+    "disturbance",
+    [
+        "systemctl restart fail2ban",
+        "systemctl restart docker",
+        "ufw reload",
+        "systemctl restart ufw",
+        "systemctl restart streamkeep-firewall",
+    ],
+)
+def test_a_ban_outlives(site: Site, outside: Outside, host: Host, stranger: Stranger, disturbance: str) -> None:
+    ban(host, stranger)
+    assert not stranger.connects(site.address, 443)
+    host.check_output(disturbance)
+    eventually(lambda: outside.connects(site.address, 443), 20, "the site answers")
+    eventually(lambda: host.run("fail2ban-client ping").rc == 0, 20, "fail2ban answers")
+    assert jails_of(host, stranger.address) == ["streaming-rtmp"]
+    eventually(lambda: shut_out(stranger, site), 10, "the ban is in force again")
+
+
+def test_a_ban_comes_before_whatever_lets_through(site: Site, host: Host, stranger: Stranger) -> None:
+    # Also where the rules of DOCKER-USER are laid anew after the ban.
+    ban(host, stranger)
+    host.check_output("iptables --delete DOCKER-USER --jump STREAMKEEP-CONTAINERS")
+    host.check_output("systemctl reload streamkeep-firewall")
+    lines = host.check_output("iptables --list-rules DOCKER-USER").splitlines()
+    order = [line.split()[-1] for line in lines if line.startswith("-A")]
+    assert order.index("f2b-streaming-rtmp") < order.index("STREAMKEEP-CONTAINERS") < order.index("RETURN")
+    assert shut_out(stranger, site)
+
+
+def test_a_ban_is_lifted_by_the_playbook(
+    request: pytest.FixtureRequest, site: Site, host: Host, stranger: Stranger
+) -> None:
+    command = [
+        str(Path(sys.executable).parent / "ansible-playbook"),
+        "-i",
+        request.config.getoption("--inventory"),
+        "playbooks/unban.yml",
+        "-e",
+        f"unban_address={stranger.address}",
+    ]
+    ban(host, stranger)
+    assert shut_out(stranger, site)
+    for said in ("by streaming-rtmp; it is let in again.", "is not banned from"):
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stdout
+        assert said in " ".join(done.stdout.split())
+        assert all(stranger.connects(site.address, port) for port in DOORS)
+
+
+@pytest.mark.parametrize(
+    ("file", "bad"),
+    [
+        ("filter.d/streaming-app.conf", "failregex = ^(<ADDR>"),
+        ("jail.d/streamkeep.local", "action = iptables-allports[chain"),
+        ("jail.d/streamkeep.local", "filter = there-is-none"),
+    ],
+)
+def test_a_bad_file_is_noticed_before_it_is_used(host: Host, file: str, bad: str) -> None:
+    assert host.run(f"streamkeep-fail2ban-test /etc/fail2ban/{file} {file}").rc == 0
+    host.check_output(f"cp /etc/fail2ban/{file} /root/probe-file && printf '%%s\\n' %s >>/root/probe-file", bad)
+    assert host.run(f"streamkeep-fail2ban-test /root/probe-file {file}").rc != 0
+
+
+def test_rotation_keeps_the_log_readable_and_watched(host: Host) -> None:
+    host.check_output("logrotate --force /etc/logrotate.d/streamkeep")
+    log = host.file(LOG)
+    assert (log.uid, log.mode) == (1010001, 0o640)
+    write(host, *[line("login", "failed", "192.0.2.67")] * 5)
+    eventually(lambda: jails_of(host, "192.0.2.67") == ["streaming-app"], 10, "the new file is read")
+    host.check_output("fail2ban-client unban 192.0.2.67")
+
+
+def test_who_comes_back_too_often_loses_ssh_too(site: Site, host: Host, stranger: Stranger) -> None:
+    for _ in range(5):
+        ban(host, stranger)
+        host.check_output(f"fail2ban-client set streaming-rtmp unbanip {stranger.address}")
+    eventually(lambda: jails_of(host, stranger.address) == ["recidive"], 10, "the stranger is banned for longer")
+    assert shut_out(stranger, site)
+    assert not stranger.connects(site.address, 22)
+
+
+@pytest.mark.parametrize("spared", ["{outside}", "172.31.242.2", "172.31.241.1", "127.0.0.1"])
+def test_some_are_never_banned(site: Site, outside: Outside, host: Host, spared: str) -> None:
+    address = spared.format(outside=outside.output("hostname --all-ip-addresses").split()[0])
+    for _ in range(6):
+        write(host, line("login", "failed", address))
+    write(host, *[line("login", "failed", "192.0.2.66")] * 5)
+    eventually(lambda: jails_of(host, "192.0.2.66") == ["streaming-app"], 10, "somebody else is banned")
+    assert jails_of(host, address) == []
+    host.check_output("fail2ban-client unban 192.0.2.66")
+
+
+def test_an_ipv6_address_is_recognised(host: Host) -> None:
+    write(host, *[line("publish", "refused", "2001:db8::66", reason="key")] * 5)
+    if host.run("ip6tables --list-rules DOCKER-USER").rc != 0:
+        pytest.skip("not-testable: this kernel has no IPv6 tables to put a ban into")
+    eventually(lambda: jails_of(host, "2001:db8::66") == ["streaming-rtmp"], 10, "it is banned")
+    assert "-s 2001:db8::66/128 -j DROP" in host.check_output("ip6tables --list-rules f2b-streaming-rtmp")
+    host.check_output("fail2ban-client unban 2001:db8::66")
+    assert jails_of(host, "2001:db8::66") == []
+
+
+def line(event: str, result: str, client: str | None, **details: object) -> str:
+    """Return a line as the app writes it, now."""
+    time = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return json.dumps({"time": time, "level": "info", "event": event, "result": result, "client": client, **details})
+
+
+def write(host: Host, *lines: str) -> None:
+    for one in lines:
+        host.check_output("printf '%%s\\n' %s >>%s", one, LOG)
+
+
+GOOD = [
+    ("streaming-app", line("login", "failed", "203.0.113.9", user="admin", request_id="x")),
+    ("streaming-app", line("login", "failed", "2001:db8::9", user="admin")),
+    ("streaming-app", line("login", "failed", "203.0.113.9")),
+    ("streaming-rtmp", line("publish", "refused", "203.0.113.9", reason="key", slug=None)),
+    ("streaming-rtmp", line("publish", "refused", "2001:db8::9", reason="key", slug="a")),
+]
+# What somebody types who wants another's address to be banned.
+EVIL = '", "client": "198.51.100.1"} {"time": "2026-11-24T23:40:01.123+00:00", "level": "info", "event": "login"'
+HARMLESS = [
+    ("streaming-app", line("login", "success", "203.0.113.9", user="failed")),
+    ("streaming-app", line("login", "success", "203.0.113.9", user=line("login", "failed", "198.51.100.1"))),
+    ("streaming-app", line("login", "success", "203.0.113.9", user="\n" + line("login", "failed", "198.51.100.1"))),
+    ("streaming-app", line("login", "success", "203.0.113.9", user=EVIL)),
+    ("streaming-app", line("publish", "refused", "203.0.113.9", reason="key")),
+    ("streaming-app", line("login", "failed", None, user="203.0.113.9")),
+    ("streaming-app", line("login", "failed", "localhost", user="203.0.113.9")),
+    ("streaming-app", "x" + line("login", "failed", "203.0.113.9")),
+    ("streaming-rtmp", line("publish", "refused", "203.0.113.9", reason="already live")),
+    ("streaming-rtmp", line("publish", "refused", "203.0.113.9", reason="limit")),
+    ("streaming-rtmp", line("publish", "refused", "203.0.113.9", reason="keyless")),
+    ("streaming-rtmp", line("publish", "accepted", "203.0.113.9", slug='", "reason": "key"')),
+    (
+        "streaming-rtmp",
+        line("publish", "ended", "203.0.113.9", slug=line("publish", "refused", "1.2.3.4", reason="key")),
+    ),
+    ("streaming-rtmp", line("login", "failed", "203.0.113.9", reason="key")),
+]
+
+
+def matched(host: Host, filter_name: str, text: str) -> list[str]:
+    """Return the addresses that a filter finds in one line."""
+    done = host.run("fail2ban-regex --out ip %s /etc/fail2ban/filter.d/%s.conf", text, filter_name)
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(("filter_name", "text"), GOOD)
+def test_a_failure_is_recognised(host: Host, filter_name: str, text: str) -> None:
+    assert matched(host, filter_name, text) == [json.loads(text)["client"]]
+
+
+@pytest.mark.parametrize(("filter_name", "text"), HARMLESS)
+def test_nothing_else_is_a_failure(host: Host, filter_name: str, text: str) -> None:
+    assert matched(host, filter_name, text) == []
