@@ -318,6 +318,20 @@ def test_a_bad_pair_never_replaces_a_good_one(
 
 
 @pytest.mark.destructive
+def test_what_a_killed_run_left_is_served_by_the_next(
+    site: Site, outside: Outside, host: Host, made: Callable[[str, str], None]
+) -> None:
+    before = serials(outside, site)
+    made(EC, "-days 30")
+    host.check_output(f"cd /root/probe && cat cert.pem >{SERVED}/fullchain.pem && cat key.pem >{SERVED}/privkey.pem")
+    assert serials(outside, site) == before
+    assert "serve the certificate" in host.check_output("streamkeep-certificate ensure")
+    assert len(serials(outside, site)) == 1
+    assert not serials(outside, site) & before
+    assert host.check_output("streamkeep-certificate ensure") == ""
+
+
+@pytest.mark.destructive
 def test_the_alarm_comes_before_the_end(host: Host, made: Callable[[str, str], None]) -> None:
     for hours, status in ((14 * 24 + 1, 0), (14 * 24 - 1, 1), (2, 1)):
         made(EC, f"-not_after $(date --utc --date '{hours} hours' +%Y%m%d%H%M%SZ)")

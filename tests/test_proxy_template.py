@@ -1,0 +1,68 @@
+"""Whom the proxy greets by TLS follows from the names it has."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+ROOT = Path(__file__).parents[1]
+VARIABLES = yaml.safe_load((ROOT / "roles/stack/vars/main.yml").read_text(encoding="utf-8"))
+
+
+def render(names: list[str]) -> str:
+    """Render the proxy's configuration for *names*."""
+    jinja = Environment(  # noqa: S701  # a configuration of nginx, not a page
+        loader=FileSystemLoader(ROOT / "templates"), undefined=StrictUndefined, trim_blocks=True
+    )
+    jinja.filters["comment"] = lambda text: f"# {text}"
+    jinja.filters["regex_replace"] = lambda value, pattern, new: re.sub(pattern, new, value)
+    jinja.tests["match"] = lambda value, pattern: re.match(pattern, value) is not None
+    values: dict[str, Any] = {
+        name: jinja.from_string(VARIABLES[name]).render(stack_names=names)
+        for name in ("_stack_server_names", "_stack_tls_curves", "_stack_tls_ciphers")
+    }
+    address = jinja.compile_expression(VARIABLES["_stack_has_address"].strip("{} "))(stack_names=names)
+    template = jinja.get_template("opt/streamkeep/proxy/nginx.conf.j2")
+    return template.render(
+        values,
+        _stack_has_address=address,
+        _stack_addresses={"app": "192.0.2.3", "nginx_rtmp": "192.0.2.4"},
+        ansible_managed="x",
+        stack_names=names,
+    )
+
+
+def servers(configuration: str) -> dict[str, bool]:
+    """Return {server_name: whether it is whom a TLS client without a name reaches}."""
+    blocks = re.findall(r"\n    server \{\n(.*?)\n    \}\n", configuration.partition("http {")[2], re.S)
+    return {
+        re.search(r"server_name (.*);", block)[1]: "default_server" in tls[1]  # type: ignore[index]  # each has one
+        for block in blocks
+        if (tls := re.search(r"listen 8443 ssl(.*);", block))
+    }
+
+
+@pytest.mark.parametrize(
+    ("names", "served", "reached"),
+    [
+        (["a.test"], "a.test", False),
+        (["a.test", "b.test"], "a.test b.test", False),
+        (["a.test", "203.0.113.4"], "a.test 203.0.113.4", True),
+        (["a.test", "2001:db8::4"], "a.test [2001:db8::4]", True),
+    ],
+)
+def test_a_client_without_a_name_is_greeted_where_an_address_is_ours(
+    names: list[str], served: str, reached: bool
+) -> None:
+    assert servers(render(names)) == {'"" ~.': not reached, served: reached}
+
+
+def test_headers_are_added_in_one_place() -> None:
+    lines = [line for line in render(["a.test"]).splitlines() if line.lstrip().startswith("add_header")]
+    assert len(lines) == 9
+    assert {len(line) - len(line.lstrip()) for line in lines} == {4}
