@@ -87,6 +87,7 @@ def test_every_answer_carries_the_headers(site: Site, outside: Outside, path: st
     ("container", "reaches", "shut_out"),
     [
         ("python-orchestrator", [("nginx-rtmp", 8081)], [("{outside}", 22)]),
+        ("python-worker", [("nginx-rtmp", 8081)], [("{outside}", 22)]),
         ("nginx-rtmp", [("python-orchestrator", 8000)], [("{outside}", 22)]),
         ("ffmpeg", [("python-orchestrator", 8000), ("nginx-rtmp", 1937)], [("{outside}", 22)]),
     ],
