@@ -14,6 +14,8 @@ def _fields(document: dict[str, Any], content: dict[str, Any]) -> list[dict[str,
     """Return the fields of a body: name, type, whether it must be there, and what it means."""
     schema = next(iter(content.values()))["schema"]
     schema = schema.get("items", schema)
+    if "$ref" not in schema:  # a file has no fields
+        return []
     schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
     return [
         {
