@@ -60,7 +60,7 @@ def streams() -> ResponseReturnValue:
     return render_template("keys.html", rows=rows, said=SAID.get(request.args.get("said", "")))
 
 
-@blueprint.get("/streams/new")
+@blueprint.get("/new-stream")
 @signed_in(*MANAGERS)
 def new_stream() -> ResponseReturnValue:
     """Show the form for a new stream."""
