@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browsers import Browser
 from callers import MEDIA, PROXY, RTMP
 from flask import Flask
 from flask.testing import FlaskClient
@@ -116,3 +117,22 @@ def streamer(person: Callable[[str, str], Person]) -> Person:
 @pytest.fixture
 def auditor(person: Callable[[str, str], Person]) -> Person:
     return person("auditor-one", "auditor")
+
+
+@pytest.fixture
+def browser(app: Flask) -> Callable[[str, str], Browser]:
+    """Make a user by name and role, signed in with a browser of their own."""
+
+    def make(name: str, role: str) -> Browser:
+        _, password = accounts.create(name, role)
+        made = Browser(app.test_client(), name, password)
+        assert made.sign_in().status_code == 303
+        return made
+
+    return make
+
+
+@pytest.fixture
+def visitor(app: Flask) -> Browser:
+    """A browser in which nobody is signed in."""
+    return Browser(app.test_client())

@@ -46,11 +46,15 @@ def everything() -> list[Recording]:
 @blueprint.signed_in()
 def download(slug: str, file: str) -> Response:
     """Download a recording. The proxy sends the file; ranges work."""
-    recording = _known(slug, file)
+    return as_download(_known(slug, file))
+
+
+def as_download(recording: Recording) -> Response:
+    """Let the proxy send *recording*."""
     return Response(
         headers={
             "Content-Type": "video/mp4",
-            "Content-Disposition": f'attachment; filename="{slug}-{file}"',
+            "Content-Disposition": f'attachment; filename="{recording.slug}-{recording.file}"',
             "X-Accel-Redirect": f"/recordings/{recording.path}",
         }
     )

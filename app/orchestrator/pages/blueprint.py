@@ -8,13 +8,13 @@ from http import HTTPStatus
 from typing import Any, ParamSpec, cast
 from urllib.parse import urlsplit
 
-from flask import Blueprint, abort, g, redirect, request, url_for
+from flask import Blueprint, abort, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_jwt_extended import current_user, get_csrf_token, get_current_user
 from flask_jwt_extended import verify_jwt_in_request as verify
 from flask_jwt_extended.exceptions import JWTExtendedException
 from jwt.exceptions import PyJWTError
-from werkzeug.exceptions import Unauthorized
+from werkzeug.exceptions import HTTPException, Unauthorized
 
 from .. import tokens
 from ..limiting import page_views
@@ -23,6 +23,7 @@ from ..models import User
 blueprint = Blueprint("pages", __name__, template_folder="../templates")
 page_views(blueprint)
 P = ParamSpec("P")
+VIEWER = "streamkeep.viewer"  # where a request remembers who sent it
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -58,7 +59,7 @@ def signed_in(*roles: str) -> Callable[[Callable[P, ResponseReturnValue]], Calla
                 return redirect(way, HTTPStatus.TEMPORARY_REDIRECT)
             if roles and current_user.role not in roles:
                 abort(HTTPStatus.FORBIDDEN, f"This page needs the role {' or '.join(roles)}.")
-            g.viewer = current_user
+            request.environ[VIEWER] = current_user
             return view(*args, **kwargs)
 
         return guarded
@@ -68,13 +69,13 @@ def signed_in(*roles: str) -> Callable[[Callable[P, ResponseReturnValue]], Calla
 
 def viewer() -> User | None:
     """Return who is signed in; pages that everybody may see ask this."""
-    if "viewer" not in g:
+    if VIEWER not in request.environ:
         try:
             verify(locations=["cookies"])
-            g.viewer = get_current_user()
-        except (JWTExtendedException, PyJWTError):
-            g.viewer = None
-    return cast("User | None", g.viewer)
+            request.environ[VIEWER] = get_current_user()
+        except (JWTExtendedException, PyJWTError, HTTPException):  # the last: a form that can't be read has no token
+            request.environ[VIEWER] = None
+    return cast("User | None", request.environ[VIEWER])
 
 
 def local(path: str) -> str:

@@ -11,7 +11,7 @@ from flask import abort, current_app, redirect, render_template, request, url_fo
 from flask.typing import ResponseReturnValue
 from flask_jwt_extended import current_user
 
-from .. import keys, sessions
+from .. import keys, recordings, sessions
 from ..api.keys import reachable
 from ..models import VISIBILITIES, StreamKey
 from ..settings import Settings
@@ -27,6 +27,8 @@ SAID = {
     "changed": "Saved.",
     "revoked": "The key is revoked. A stream that ran on it ends within seconds.",
     "kicked": "The stream ends within seconds, and nobody can publish under its name for a minute.",
+    "withdrawn": "No invitation counts any more. Who watches by one is out within half a minute.",
+    "discarded": "The recording is gone.",
     "deleted": "The stream and its history are gone.",
 }
 
@@ -37,11 +39,16 @@ def _refused(template: str, problem: keys.KeyProblem, **values: object) -> Respo
     return page, HTTPStatus.UNPROCESSABLE_ENTITY
 
 
+def _settings() -> Settings:
+    """Return the application's settings."""
+    settings: Settings = current_app.config["STREAMKEEP"]
+    return settings
+
+
 def _secret(key: StreamKey, secret: str, status: int) -> ResponseReturnValue:
     """Show *secret*, this once, with what to write into OBS."""
-    settings: Settings = current_app.config["STREAMKEEP"]
     play_path = f"{key.slug}?key={secret}"
-    return render_template("key_secret.html", key=key, server=settings.ingest_server, stream_key=play_path), status
+    return render_template("key_secret.html", key=key, server=_settings().ingest_server, stream_key=play_path), status
 
 
 @blueprint.get("/streams")
@@ -53,7 +60,7 @@ def streams() -> ResponseReturnValue:
     return render_template("keys.html", rows=rows, said=SAID.get(request.args.get("said", "")))
 
 
-@blueprint.get("/streams/new")
+@blueprint.get("/new-stream")
 @signed_in(*MANAGERS)
 def new_stream() -> ResponseReturnValue:
     """Show the form for a new stream."""
@@ -83,6 +90,7 @@ def _page(key: StreamKey) -> dict[str, object]:
         "state": state(key, session is not None),
         "recent": recent,
         "total": total,
+        "recordings": recordings.of([key], _settings().recordings_path),
         "may_change": current_user.role in MANAGERS,
     }
 

@@ -8,7 +8,7 @@ from .. import keys, sessions
 from ..clock import now
 from ..models import Session, StreamKey
 from ..settings import Settings
-from .blueprint import blueprint
+from .blueprint import blueprint, viewer
 from .showing import media_path
 
 
@@ -35,12 +35,20 @@ def watch(slug: str) -> str:
     key = keys.find(slug) if keys.well_formed(slug) else None
     if key is None:
         abort(404)
-    return render_template("watch.html", key=key, **_media(key))
+    return render_template(
+        "watch.html",
+        key=key,
+        name=_public_name(key),
+        playlist=media_path(key, "index.m3u8"),
+        poster=media_path(key, "thumbnail.jpg"),
+    )
 
 
-def _media(key: StreamKey) -> dict[str, str]:
-    """Return where the player finds the stream of *key*."""
-    return {"playlist": media_path(key, "index.m3u8"), "poster": media_path(key, "thumbnail.jpg")}
+def _public_name(key: StreamKey) -> str:
+    """Return what may be read of *key* by who looks; the title of a private stream is for who manages it."""
+    user = viewer()
+    manages = user is not None and (user.role != "streamer" or key.owner_id == user.id)
+    return key.title if key.title and (manages or key.visibility != "private") else key.slug
 
 
 @blueprint.get("/.well-known/security.txt")

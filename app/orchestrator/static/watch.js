@@ -1,9 +1,11 @@
 // Plays one live stream. While it is offline the playlist is asked for every few seconds, so that the picture comes by
-// itself when the streamer does. No request goes to the app: the proxy serves playlists and segments from memory.
+// itself when the streamer does. The proxy serves playlists and segments from memory; the app is asked by viewers of
+// private streams alone, for the cookie that lets them in.
 "use strict";
 
 const RETRY_MS = 3000;
-const MISSES = 3; // playlists in a row that may fail before the stream counts as offline
+const MISSES = 3; // decoder's errors in a row, after which the player begins anew
+const ACCESS_MS = 5 * 60 * 1000; // the cookie lasts ten minutes
 const player = document.querySelector(".player");
 const video = player.querySelector("video");
 const notice = player.querySelector(".notice");
@@ -14,13 +16,17 @@ const latency = document.querySelector(".latency");
 const toLive = document.querySelector(".to-live");
 const playlist = player.dataset.playlist;
 const NAMES = { connecting: "Connecting", live: "Live", offline: "Offline", refused: "Private" };
+// The fragment of an address is sent to no server; this is the one thing that reads it.
+const invitation = new URLSearchParams(location.hash.slice(1)).get("invitation") ?? "";
 let hls = null;
+let asked = -Infinity;
 let wasLive = false;
 
 function show(state, text) {
   player.dataset.state = state;
   badge.textContent = NAMES[state];
   badge.classList.toggle("live", state === "live");
+  video.controls = state === "live";
   toLive.disabled = quality.disabled = state !== "live";
   if (notice.textContent !== text) notice.textContent = text;
 }
@@ -41,10 +47,19 @@ function offline(text = wasLive ? "The stream has ended. This page plays it agai
   setTimeout(wait, RETRY_MS);
 }
 
+// Asks to be let in to a private stream, unless that was done just now.
+async function letIn() {
+  if (!player.dataset.access || performance.now() - asked < ACCESS_MS) return;
+  const answer = await fetch(player.dataset.access, { method: "POST", body: new URLSearchParams({ invitation }) });
+  if (answer.ok) asked = performance.now();
+}
+
 async function wait() {
   try {
+    await letIn();
     const answer = await fetch(playlist, { cache: "no-store" });
     if (answer.status === 401 || answer.status === 403) {
+      asked = -Infinity;
       return offline("This stream is private: open the link that you were given, or sign in.", "refused");
     }
     if (answer.ok && !(await ended(await answer.text()))) return play();
@@ -147,6 +162,7 @@ toLive.addEventListener("click", jumpToLive);
 unmute.addEventListener("click", () => turnSound(true));
 video.addEventListener("volumechange", () => (unmute.hidden = !video.muted));
 
+setInterval(() => letIn().catch(() => {}), ACCESS_MS / 5);
 setInterval(() => {
   const known = hls && Number.isFinite(hls.latency) && player.dataset.state === "live";
   latency.textContent = known ? `${hls.latency.toFixed(1)} s behind live` : "";

@@ -1,0 +1,205 @@
+"""The pages in a real browser: what a streamer does and sees, and whether everybody can."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+
+import pytest
+from browsing import Window, fetch_axe, launch, window
+from outside import Publisher, Site, eventually
+from playwright.sync_api import Browser, expect, sync_playwright
+from testinfra.host import Host
+
+Publish = Callable[..., Publisher]
+NewKey = Callable[[str], str]
+PUBLIC = ("/", "/session", "/nothing-here", "/watch/probe-looks")
+PAGES = (
+    "/dashboard",
+    "/streams",
+    "/new-stream",
+    "/streams/probe-looks",
+    "/streams/probe-looks/rotate",
+    "/streams/probe-looks/invitations",
+    "/users",
+    "/users/admin",
+    "/users/admin/reset",
+    "/account",
+    "/reports",
+)
+TIME = "document.querySelector('video').currentTime"
+
+
+@pytest.fixture(scope="module")
+def browser(site: Site) -> Iterator[Browser]:
+    """Give Chromium."""
+    with sync_playwright() as playwright:
+        started = launch(playwright, site)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    """Give the source of axe-core."""
+    return fetch_axe()
+
+
+@pytest.fixture(scope="module")
+def password(host: Host) -> str:
+    """Give the admin's password."""
+    return host.check_output("cat /etc/streamkeep/secrets/admin_password").strip()
+
+
+@pytest.fixture
+def view(browser: Browser, site: Site) -> Iterator[Window]:
+    """Give a window in which nobody is signed in."""
+    context, made = window(browser, site, permissions=["clipboard-read", "clipboard-write"])
+    yield made
+    context.close()
+
+
+def plays(watching: Window) -> bool:
+    """Tell whether the picture moves."""
+    before = watching.page.evaluate(TIME)
+    watching.page.wait_for_timeout(2000)
+    return bool(watching.page.evaluate(TIME) > before + 1)
+
+
+def created(view: Window, slug: str) -> str:
+    """Make a stream by page and return what to paste into OBS."""
+    view.page.get_by_role("link", name="Streams").click()
+    view.page.get_by_role("link", name="New stream").click()
+    view.page.get_by_label("Name", exact=False).first.fill(slug)
+    view.page.get_by_label("Title").fill("A probe's evening")
+    view.page.get_by_role("button", name="Create the stream").click()
+    return view.page.get_by_label("Stream key").first.input_value()
+
+
+def confirmed(view: Window, slug: str, link: str, button: str) -> None:
+    """Do something that asks first."""
+    view.open(f"/streams/{slug}")
+    view.page.get_by_role("link", name=link, exact=True).click()
+    view.page.get_by_role("button", name=button).click()
+
+
+@pytest.mark.destructive
+def test_an_evening_of_a_streamer(
+    view: Window, browser: Browser, site: Site, password: str, axe: str, publish: Publish
+) -> None:
+    slug = f"probe-{secrets.token_hex(4)}"
+    view.sign_in(password)
+    first = created(view, slug)
+    assert first.startswith(f"{slug}?key=")
+    view.page.get_by_role("button", name="Copy the stream key").click()
+    expect(view.page.get_by_role("button", name="Copied the stream key")).to_be_visible()
+    assert view.page.evaluate("navigator.clipboard.readText()") == first
+    assert not view.judge(axe)
+
+    # It appears on the dashboard without being asked for.
+    view.page.get_by_role("link", name="Dashboard").first.click()
+    publisher = publish(first)
+    card = view.page.get_by_role("listitem").filter(has_text="A probe's evening")
+    card.wait_for(timeout=20_000)
+    assert not view.judge(axe)
+
+    # Somebody else watches; the picture moves.
+    context, viewer = window(browser, site)
+    viewer.open(f"/watch/{slug}")
+    expect(viewer.page.locator(".player")).to_have_attribute("data-state", "live", timeout=30_000)
+    eventually(lambda: plays(viewer), 20, "the picture moves")
+    expect(viewer.page.get_by_label("Quality")).to_be_enabled()
+    assert viewer.page.locator(".quality option").count() >= 3
+    expect(viewer.page.locator(".latency")).to_contain_text("s behind live", timeout=5000)
+    viewer.page.keyboard.press("m")
+    assert not viewer.page.evaluate("document.querySelector('video').muted")
+    assert not viewer.judge(axe)
+    viewer.picture("watch")
+    view.page.wait_for_timeout(6000)
+    view.picture("dashboard")
+
+    # A new key ends what runs on the former one, and the player comes back with the stream.
+    confirmed(view, slug, "New key", "Make a new key")
+    second = view.page.get_by_label("Stream key").first.input_value()
+    assert second != first
+    eventually(lambda: not publisher.running, 8, "the former key's publisher is gone")
+    expect(viewer.page.locator(".player")).to_have_attribute("data-state", "offline", timeout=30_000)
+    publisher = publish(second)
+    expect(viewer.page.locator(".player")).to_have_attribute("data-state", "live", timeout=40_000)
+
+    confirmed(view, slug, "End the stream", "End the stream")
+    eventually(lambda: not publisher.running, 8, "the publisher is sent away")
+    confirmed(view, slug, "Delete", "Delete for good")
+    expect(view.page.get_by_role("status").first).to_contain_text("are gone")
+    assert not view.complaints
+    assert not viewer.complaints
+    context.close()
+
+
+def test_after_signing_out_the_back_button_shows_nothing(view: Window, password: str) -> None:
+    view.sign_in(password)
+    view.open("/streams")
+    view.page.get_by_role("button", name="Sign out").click()
+    expect(view.page.get_by_text("You are signed out.")).to_be_visible()
+    view.page.go_back()
+    expect(view.page.get_by_role("button", name="Sign in")).to_be_visible()
+    assert view.page.get_by_role("heading", name="Streams").count() == 0
+    assert not [cookie["name"] for cookie in view.page.context.cookies()]
+
+
+def test_a_wrong_password_is_told(view: Window) -> None:
+    view.open("/session")
+    view.page.get_by_label("Name").fill("admin")
+    view.page.get_by_label("Password").fill("this-is-Not-the-password-1")
+    view.page.get_by_role("button", name="Sign in").click()
+    expect(view.page.get_by_role("alert")).to_have_text("The name or the password is wrong.")
+    assert not view.page.context.cookies()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 360])
+def test_everybody_can_use_every_page(
+    browser: Browser, site: Site, password: str, axe: str, new_key: NewKey, scheme: str, width: int
+) -> None:
+    new_key("probe-looks")
+    context, view = window(browser, site, color_scheme=scheme)
+    view.page.set_viewport_size({"width": width, "height": 800})
+    found = {}
+    for path in PUBLIC:
+        view.open(path)
+        found[path] = view.judge(axe)
+    view.sign_in(password)
+    for path in PAGES:
+        view.open(path)
+        found[path] = view.judge(axe)
+        view.picture(f"{path.strip('/').replace('/', '-')}-{scheme}-{width}")
+    assert not {path: what for path, what in found.items() if what}
+    assert not view.complaints
+    context.close()
+
+
+def test_the_keyboard_reaches_everything(view: Window) -> None:
+    view.open("/session")
+    expect(view.page.get_by_label("Name")).to_be_focused()
+    view.page.keyboard.press("Tab")
+    expect(view.page.get_by_label("Password")).to_be_focused()
+    view.page.keyboard.press("Tab")
+    expect(view.page.get_by_role("button", name="Sign in")).to_be_focused()
+    view.open("/")
+    view.page.keyboard.press("Tab")
+    expect(view.page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    view.page.keyboard.press("Enter")
+    expect(view.page.get_by_role("main")).to_be_focused()
+
+
+def test_pages_work_without_scripts(browser: Browser, site: Site, password: str, new_key: NewKey) -> None:
+    new_key("probe-plain")
+    context, view = window(browser, site, java_script_enabled=False)
+    view.sign_in(password)
+    view.open("/streams/probe-plain")
+    view.page.get_by_label("Title").fill("Without scripts")
+    view.page.get_by_role("button", name="Save").click()
+    expect(view.page.get_by_role("status").first).to_have_text("Saved.")
+    confirmed(view, "probe-plain", "Revoke", "Revoke the key")
+    expect(view.page.get_by_role("heading", name="probe-plain Revoked")).to_be_visible()
+    context.close()
