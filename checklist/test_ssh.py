@@ -144,9 +144,7 @@ def test_another_file_cannot_undo_it_unnoticed(host: Host, site: Site) -> None:
     """A Match block wins over ours: the next deployment refuses and says so."""
     other = "/etc/ssh/sshd_config.d/99-probe.conf"
     try:
-        host.check_output(
-            f"printf 'Match User {site.user}\\n  AuthenticationMethods any\\n  PermitRootLogin yes\\n' >{other}"
-        )
+        host.check_output(f"printf 'Match User {site.user}\\n  PermitRootLogin yes\\n' >{other}")
         refused = host.run(f"streamkeep-sshd-test {DROP_IN} {site.user}")
         assert refused.rc != 0
         assert "would not be in effect" in refused.stderr
