@@ -133,6 +133,10 @@ def test_inventories_share_the_root_settings() -> None:
         (["fly"], "there is no verb 'fly'"),
         (["demo", "up"], "demo takes --keep-streaming or down"),
         (["test", "--some"], "test takes --all"),
+        (["unban"], "say which environment"),
+        (["unban", "demo"], "'' is no IP address: write one such as 203.0.113.9."),
+        (["unban", "demo", "1.2.3.4 x=y"], "is no IP address"),
+        (["unban", "demo", "192.0.2.1", "192.0.2.2"], "one address"),
     ],
 )
 def test_the_front_door_tells_a_mistake_in_one_sentence(arguments: list[str], said: str) -> None:
@@ -144,7 +148,7 @@ def test_the_front_door_tells_a_mistake_in_one_sentence(arguments: list[str], sa
 
 def test_the_front_door_lists_its_verbs() -> None:
     shown = subprocess.run([ROOT / "streamkeep", "help"], capture_output=True, text=True, check=True).stdout
-    for verb in ("demo", "deploy", "check", "test", "lint", "lock"):
+    for verb in ("demo", "deploy", "check", "unban", "test", "lint", "lock"):
         assert re.search(rf"^  {verb}\b", shown, re.M)
 
 

@@ -22,6 +22,8 @@ GOOD: dict[str, Any] = {
     "streamkeep_ssh_users": ["carol"],
     "streamkeep_reboot_time": "23:59",
     "streamkeep_ladder": [{"name": "source"}, {"name": "480p", "height": 480, "video_kbps": 900, "audio_kbps": 96}],
+    "streamkeep_never_ban": ["203.0.113.9", "2001:db8::/48"],
+    "streamkeep_ban_retries": 5,
     "docker_log_max_files": 3,
 }
 PRIVATE = {"streamkeep_acme_directory_url": "https://ca.streams.test/acme/directory"}
@@ -59,6 +61,10 @@ def test_good_settings_are_let_through() -> None:
         ({"streamkeep_publisher_sources": ["0.0.0.0/0"]}, "which is everybody"),
         ({"streamkeep_publisher_sources": ["::/0"]}, "which is everybody"),
         ({"streamkeep_publisher_sources": ["10.0.0.1/33"]}, "no network in CIDR form"),
+        ({"streamkeep_never_ban": ["0.0.0.0/0"]}, "which is everybody"),
+        ({"streamkeep_never_ban": ["me"]}, "streamkeep_never_ban holds 'me'"),
+        ({"streamkeep_ban_retries": 0}, "write a number from 1 to 100"),
+        ({"streamkeep_ban_seconds": 1}, "write a number from 10"),
         ({"streamkeep_max_concurrent_streams": 0}, "write a number from 1 to 200"),
         ({"streamkeep_max_concurrent_streams": "ten"}, "cannot be converted to an int"),
         ({"streamkeep_hls_megabytes": 8}, "write a number from 64"),
