@@ -147,8 +147,9 @@ def authority(
     host.check_output(f"cat /root/hosts >/etc/hosts && {forget}")
     host.run("certbot delete --non-interactive --cert-name streamkeep")
     outside.run(f"kill {' '.join(authority.processes)}")
-    done = deploy()
-    assert done.returncode == 0, done.stdout[-3000:]
+    if host.file("/usr/local/sbin/streamkeep-acme").exists:
+        done = deploy()
+        assert done.returncode == 0, done.stdout[-3000:]
     assert "Pebble" not in shown(outside, site, 443, "-issuer")
 
 
@@ -235,6 +236,7 @@ def test_a_renewal_cuts_nobody_off(
     after = serials(outside, site)
     assert len(after) == 1
     assert not after & before
+    newest = max(outside.segments(url)[0])
     assert download()[1], "the download ended before the renewal did, so this showed nothing"
     while download()[1]:
         seen |= set(outside.segments(url)[0])
@@ -243,7 +245,7 @@ def test_a_renewal_cuts_nobody_off(
     assert publisher.running
     seen |= set(outside.segments(url)[0])
     assert seen == set(range(min(seen), max(seen) + 1)), "segments are missing"
-    assert len(seen) >= 12
+    assert max(seen) > newest + 2, "the stream did not go on"
 
 
 @pytest.mark.destructive
