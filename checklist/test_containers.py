@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
-CONTAINERS = ["proxy", "python-orchestrator", "nginx-rtmp", "ffmpeg"]
+CONTAINERS = ["proxy", "python-orchestrator", "python-worker", "nginx-rtmp", "ffmpeg"]
 
 
 def inspected(host: Host, container: str) -> Any:

@@ -62,12 +62,14 @@ COLUMNS = [
 MATRIX = {
     "proxy": "yes yes yes yes yes yes yes yes yes yes",
     "python-orchestrator": "no yes yes yes yes yes yes yes yes no",
+    "python-worker": "no yes yes no yes no yes yes yes no",
     "nginx-rtmp": "no yes yes no yes no yes yes yes no",
     "ffmpeg": "no yes yes no yes no yes yes yes no",
 }
 NETWORKS = {
     "proxy": {"frontend", "backend", "monitoring"},
     "python-orchestrator": {"backend", "monitoring"},
+    "python-worker": {"backend"},
     "nginx-rtmp": {"backend"},
     "ffmpeg": {"backend"},
 }

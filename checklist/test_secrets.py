@@ -43,7 +43,7 @@ def test_none_shows_where_people_look(
     url = f"https://{site.address}/hls/probe-canary/index.m3u8"
     eventually(lambda: outside.get(url)[0] == 200, 20, "the canary plays")
     outside.is_refused(f"rtmp://{site.address}:1935/live", playpath + "x")
-    containers = "proxy python-orchestrator nginx-rtmp ffmpeg"
+    containers = "proxy python-orchestrator python-worker nginx-rtmp ffmpeg"
     places = {
         "docker inspect": f"docker inspect {containers}",
         "logs": f"for c in {containers}; do docker logs $c 2>&1; done",
@@ -52,7 +52,7 @@ def test_none_shows_where_people_look(
         "environments": "cat /proc/[0-9]*/environ | tr '\\0' ' '",
         "settings": "cat /opt/streamkeep/.env /opt/streamkeep/compose.yaml",
         "stat page": "docker exec nginx-rtmp curl -s http://127.0.0.1:8081/stat",
-        "segments": "docker exec ffmpeg sh -c 'find /var/hls; cat /var/hls/*/*.m3u8 /var/hls/*/*/*.m3u8'",
+        "segments": "docker exec ffmpeg sh -c 'find /var/hls; cat /var/hls/*/*/*.m3u8 /var/hls/*/*/*/*.m3u8'",
         "database": "cat /var/lib/streamkeep/data/* | tr -cd '[:print:]'",
     }
     hidden = [*secrets, playpath.partition("key=")[2]]

@@ -63,7 +63,7 @@ def test_a_minute_has_no_gap_and_ends_without_a_trace(
     eventually(lambda: not manage("live"), 15, "the app says that nobody is live")
     eventually(lambda: "ffmpeg -nostdin" not in host.check_output("docker top ffmpeg"), 15, "ffmpeg is gone")
     eventually(lambda: outside.get(playlist(site, "probe-minute"))[0] == 404, 60, "the segments are gone")
-    assert "probe-minute" not in host.check_output("docker exec ffmpeg ls /var/hls")
+    assert "probe-minute" not in host.check_output("docker exec ffmpeg ls /var/hls/public")
 
 
 def test_a_name_is_published_once_at_a_time(site: Site, outside: Outside, new_key: NewKey, publish: Publish) -> None:

@@ -22,7 +22,7 @@ def _fields(document: dict[str, Any], content: dict[str, Any]) -> list[dict[str,
             "required": name in schema.get("required", []),
             "description": field.get("description", ""),
         }
-        for name, field in schema["properties"].items()
+        for name, field in schema.get("properties", {}).items()
     ]
 
 
