@@ -14,6 +14,8 @@ def _fields(document: dict[str, Any], content: dict[str, Any]) -> list[dict[str,
     """Return the fields of a body: name, type, whether it must be there, and what it means."""
     schema = next(iter(content.values()))["schema"]
     schema = schema.get("items", schema)
+    if "$ref" not in schema:  # a file has no fields
+        return []
     schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
     return [
         {
@@ -22,7 +24,7 @@ def _fields(document: dict[str, Any], content: dict[str, Any]) -> list[dict[str,
             "required": name in schema.get("required", []),
             "description": field.get("description", ""),
         }
-        for name, field in schema.get("properties", {}).items()
+        for name, field in schema["properties"].items()
     ]
 
 
