@@ -224,7 +224,7 @@ def test_a_name_is_free_again_when_its_publisher_lost_the_line(
 @pytest.mark.destructive
 def test_a_worker_that_stands_still_is_noticed(host: Host) -> None:
     healthy = "docker exec python-worker python3 /app/heartbeat.py"
-    pid = host.check_output("docker top python-worker -o pid,args | grep '[0-9] python3'").split()[0]
+    pid = host.check_output("docker top python-worker -o pid,args | awk '$2 == \"python3\" {print $1}'")
     assert host.run(healthy).rc == 0
     host.check_output(f"kill -STOP {pid}")
     try:

@@ -51,11 +51,12 @@ def revoke(login: Login) -> None:
 
 
 def revoke_all(user: User) -> None:
-    """End all logins of *user*."""
+    """End all logins of *user*, and save what else has changed of them."""
     db.session.flush()  # a user who was made just now has an id only then
     db.session.execute(
         update(Login).where(Login.user_id == user.id, Login.revoked_at.is_(None)).values(revoked_at=now())
     )
+    db.session.commit()
 
 
 def of(user: User) -> list[Login]:
