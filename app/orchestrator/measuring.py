@@ -6,11 +6,13 @@ bytes it counted. Format: https://github.com/arut/nginx-rtmp-module/wiki/Directi
 
 from __future__ import annotations
 
+import re
 import urllib.request
 from collections import deque
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPException
+from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError  # the types; defusedxml does the parsing
 
 from defusedxml import DefusedXmlException
@@ -21,6 +23,7 @@ from .models import Session
 LARGEST_ANSWER = 4 << 20  # bytes
 WINDOW = 10.0  # seconds over which a bitrate is averaged; a keyframe's burst is no excess
 SHORTEST_WINDOW = 2.0  # seconds; from less nothing is told
+RESOLUTION = re.compile(r"\bRESOLUTION=(\d{1,5})x(\d{1,5})")
 BURST = 1.1  # how much of its limit a publisher may use; encoders do not hit their target exactly
 
 
@@ -85,6 +88,21 @@ def _reading(stream: Element, publisher: Element) -> Reading:
         video_codec=video.strip()[:32],
         audio_codec=audio.strip()[:32],
     )
+
+
+def picture(playlist: Path, since: datetime) -> tuple[int, int]:
+    """Return (width, height) of the largest picture that ffmpeg found in a stream, (0, 0) before it has looked.
+
+    nginx-rtmp repeats what the publisher says of itself, which need not be true. *playlist* is what ffmpeg wrote; one
+    from before *since* is a former session's.
+    """
+    try:
+        if datetime.fromtimestamp(playlist.stat().st_mtime, UTC).replace(tzinfo=None) < since:
+            return 0, 0
+        sizes = RESOLUTION.findall(playlist.read_text(encoding="ascii", errors="replace"))
+    except OSError:
+        return 0, 0
+    return max(((int(width), int(height)) for width, height in sizes), key=lambda size: size[1], default=(0, 0))
 
 
 class Meter:

@@ -49,6 +49,7 @@ class Settings:
     media_peers: frozenset[str]
     metrics_peers: Networks
     rtmp_stat_url: str
+    hls_path: Path
     recordings_path: Path
     reports_path: Path
     log_level: str
@@ -162,6 +163,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         media_peers=_peers(environment, "MEDIA_PEERS"),
         metrics_peers=_networks(environment, "METRICS_PEERS"),
         rtmp_stat_url=environment.get("RTMP_STAT_URL", ""),
+        hls_path=Path(environment.get("HLS_PATH", "/var/hls")),
         recordings_path=Path(environment.get("RECORDINGS_PATH", "/var/recordings")),
         reports_path=Path(environment.get("REPORTS_PATH", "/var/reports")),
         log_level=_log_level(environment),

@@ -80,6 +80,11 @@ class Worker:
         self.answered = True
         return readings
 
+    def _playlist(self, session: Session) -> Path:
+        """Return where ffmpeg says what it makes of *session*."""
+        folder = "private" if session.stream_key.visibility == "private" else "public"
+        return self.settings.hls_path / folder / session.stream_key.slug / "index.m3u8"
+
     def _measure(self, session: Session, reading: Reading | None, watching: dict[str, int], moment: float) -> None:
         """Write down what is known of *session*, and send it away when that is too much."""
         session.viewers = watching.get(session.stream_key.slug, 0)
@@ -90,6 +95,9 @@ class Worker:
             session.bytes_received += meter.count(reading.received, moment)
             session.bitrate_kbps = meter.kbps
             session.width, session.height, session.frame_rate = reading.width, reading.height, reading.frame_rate
+            width, height = measuring.picture(self._playlist(session), session.started_at)
+            if height > session.height:
+                session.width, session.height = width, height
             session.video_codec, session.audio_codec = reading.video_codec, reading.audio_codec
         if moment - self.sampled[session.id] >= SAMPLE_EVERY:
             sample = Sample(session_id=session.id, bitrate_kbps=session.bitrate_kbps, viewers=session.viewers)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -205,6 +207,27 @@ def test_what_exceeds_a_limit_is_sent_away_and_only_that(
     assert call("publish", name="alice", key=key, clientid="2") == 403
     if ending:
         assert keys.known("alice").held_until
+
+
+def test_who_lies_about_the_picture_is_seen_through(stage: Stage, app: Flask, tmp_path: Path) -> None:
+    stage.worker.settings = replace(stage.worker.settings, hls_path=tmp_path)
+    keys.change(keys.known("alice"), max_height=720)
+    playlist = tmp_path / "public" / "alice" / "index.m3u8"
+    playlist.parent.mkdir(parents=True)
+    variants = ("1920x1080", "854x480")
+    playlist.write_text("".join(f"#EXT-X-STREAM-INF:BANDWIDTH=1,RESOLUTION={size}\nx\n" for size in variants))
+    os.utime(playlist, (0, 0))
+    assert stage.send(100, 1, height=360).ending is None, "a former session's playlist says nothing of this one"
+    os.utime(playlist)
+    session = stage.send(100, 1, height=360)
+    assert (session.width, session.height, session.ending) == (1920, 1080, "resolution")
+
+
+@pytest.mark.parametrize("text", ["", "RESOLUTION=x", "#EXTM3U\nRESOLUTION=99999999x1\n", "\xff"])
+def test_a_playlist_that_says_nothing_is_no_picture(tmp_path: Path, text: str) -> None:
+    (tmp_path / "index.m3u8").write_text(text, encoding="latin-1")
+    assert measuring.picture(tmp_path / "index.m3u8", datetime(2020, 1, 1)) == (0, 0)
+    assert measuring.picture(tmp_path / "none", datetime(2020, 1, 1)) == (0, 0)
 
 
 def test_a_burst_is_no_excess(stage: Stage) -> None:
