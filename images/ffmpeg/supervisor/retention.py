@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,8 +37,9 @@ def recordings(root: Path) -> list[File]:
     found = []
     for path in root.glob("*/*.mp4"):
         if RECORDING.fullmatch(str(path.relative_to(root))) and not path.is_symlink():
-            status = path.stat()
-            found.append(File(path, status.st_mtime, status.st_size))
+            with suppress(FileNotFoundError):  # a recorder removes a file that it could not begin
+                status = path.stat()
+                found.append(File(path, status.st_mtime, status.st_size))
     return sorted(found, key=lambda file: file.changed)
 
 
@@ -87,5 +89,5 @@ def fits(root: Path, limits: Limits) -> bool:
 def _remove(path: Path) -> None:
     """Remove a recording, and its folder with the last one."""
     path.unlink(missing_ok=True)
-    if not any(path.parent.iterdir()):
+    with suppress(OSError):  # others lie there, or come at this moment
         path.parent.rmdir()
