@@ -31,7 +31,7 @@ def render(names: list[str]) -> str:
     return template.render(
         values,
         _stack_has_address=address,
-        _stack_addresses={"app": "192.0.2.3", "nginx_rtmp": "192.0.2.4"},
+        _stack_addresses={"app": "192.0.2.3", "nginx_rtmp": "192.0.2.4", "worker": "192.0.2.6"},
         ansible_managed="x",
         stack_names=names,
     )
