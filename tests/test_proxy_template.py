@@ -31,7 +31,7 @@ def render(names: list[str]) -> str:
     return template.render(
         values,
         _stack_has_address=address,
-        _stack_addresses={"app": "192.0.2.3", "nginx_rtmp": "192.0.2.4"},
+        _stack_addresses={"app": "192.0.2.3", "nginx_rtmp": "192.0.2.4", "worker": "192.0.2.6"},
         ansible_managed="x",
         stack_names=names,
     )
@@ -64,5 +64,5 @@ def test_a_client_without_a_name_is_greeted_where_an_address_is_ours(
 
 def test_headers_are_added_in_one_place() -> None:
     lines = [line for line in render(["a.test"]).splitlines() if line.lstrip().startswith("add_header")]
-    assert len(lines) == 9
+    assert len(lines) == 10
     assert {len(line) - len(line.lstrip()) for line in lines} == {4}
