@@ -172,6 +172,7 @@ def issued(site: Site, outside: Outside, host: Host, deploy: Deploy, authority: 
     authority.resolve(name, site.address)
     done = deploy(*authority.settings)
     assert done.returncode == 0, done.stdout[-3000:]
+    assert re.search(r"Make sure that there is a certificate .*\n+changed", done.stdout)
     return authority
 
 
