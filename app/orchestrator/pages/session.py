@@ -11,6 +11,7 @@ from flask_jwt_extended import set_access_cookies, set_refresh_cookies, unset_jw
 from werkzeug.exceptions import Unauthorized
 
 from .. import signing_in, tokens
+from ..database import writes
 from ..limiting import login_attempts
 from .blueprint import SAFE_METHODS, blueprint, local, signed_in, viewer
 
@@ -79,6 +80,7 @@ def go_on() -> ResponseReturnValue:
 
     The browser sends the refresh token to this path alone.
     """
+    writes()
     wanted = request.args.get("next", "")
     try:
         tokens.checked("cookies", refresh=True)
