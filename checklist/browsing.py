@@ -79,7 +79,7 @@ class Window:
     def sign_in(self, password: str) -> None:
         """Sign in as the admin."""
         self.open("/session")
-        self.page.get_by_label("Name").fill("admin")
+        self.page.get_by_label("Name", exact=True).fill("admin")
         self.page.get_by_label("Password").fill(password)
         self.page.get_by_role("button", name="Sign in").click()
         self.page.get_by_role("heading", name="Dashboard").wait_for()

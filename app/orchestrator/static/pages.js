@@ -54,6 +54,13 @@ document.addEventListener("htmx:configRequest", (event) => {
   if (token) event.detail.headers["X-CSRF-TOKEN"] = token;
 });
 
+// A stream that has only just begun has no preview yet: its dark ground is better than a broken picture.
+function hideBroken(image) {
+  if (image.complete && image.naturalWidth === 0) image.hidden = true;
+}
+document.addEventListener("error", (event) => event.target.matches?.(".preview img") && hideBroken(event.target), true);
+document.querySelectorAll(".preview img").forEach(hideBroken);
+
 // The first text is what the page itself says; only what differs from it is said aloud.
 let said = document.querySelector("[data-announce]")?.dataset.announce;
 document.addEventListener("htmx:afterSwap", (event) => {
