@@ -9,6 +9,11 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
+WRITES = {
+    "python-orchestrator": {"/app/data", "/var/log/streamkeep"},
+    "python-worker": {"/app/data"},
+    "ffmpeg": {"/var/hls", "/var/recordings"},
+}
 CONTAINERS = ["proxy", "python-orchestrator", "python-worker", "nginx-rtmp", "ffmpeg"]
 
 
@@ -73,7 +78,7 @@ def test_it_writes_only_where_it_must(host: Host, container: str) -> None:
     written = {
         mount["Destination"] for mount in inspected(host, container)["Mounts"] if mount["RW"] and mount["Destination"]
     }
-    assert written == {"ffmpeg": {"/var/hls"}, "python-orchestrator": {"/app/data"}}.get(container, set())
+    assert written == WRITES.get(container, set())
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
