@@ -200,7 +200,8 @@ def test_an_authority_signs_for_our_name(
 def download(site: Site, outside: Outside, host: Host) -> Iterator[Callable[[], tuple[int, bool]]]:
     """A download that takes half a minute; gives how to ask (bytes so far, whether it still runs)."""
     host.check_output(
-        "docker exec ffmpeg sh -c 'mkdir -p /var/hls/public/probe-slow && head -c 30M /dev/zero >/var/hls/public/probe-slow/x.ts'"
+        "docker exec ffmpeg sh -c 'mkdir -p /var/hls/public/probe-slow && cd /var/hls/public/probe-slow"
+        " && head -c 30M /dev/zero >x.ts'"
     )
     url = f"https://{site.address}/hls/probe-slow/x.ts"
     pid = outside.output(

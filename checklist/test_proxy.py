@@ -47,7 +47,7 @@ def judge(headers: dict[str, list[str]]) -> None:
 def segment(host: Host) -> str:
     """A segment and its playlist, for as long as the supervisor lets them lie; gives their folder."""
     host.check_output(
-        "docker exec ffmpeg sh -c 'mkdir -p /var/hls/probe-proxy && cd /var/hls/probe-proxy"
+        "docker exec ffmpeg sh -c 'mkdir -p /var/hls/public/probe-proxy && cd /var/hls/public/probe-proxy"
         ' && echo x >x.ts && echo "#EXTM3U" >x.m3u8 && echo x >.x.ts\''
     )
     return "/hls/probe-proxy"
