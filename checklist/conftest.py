@@ -34,6 +34,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--inventory", required=False, help="inventory with exactly one host, e.g. inventories/demo")
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Tell a failure when it happens: the whole checklist takes a while, and its summary comes last."""
+    if report.failed:
+        print(f"\n{report.nodeid} ({report.when})\n{report.longreprtext[-3000:]}", file=sys.__stderr__, flush=True)
+
+
 @pytest.fixture(scope="session")
 def site(request: pytest.FixtureRequest) -> Site:
     """Ask Ansible itself, so that an inventory means here what it means to a playbook."""
