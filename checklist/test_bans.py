@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from secrets import randbelow
 
 import pytest
 from outside import Outside, Publisher, Site, eventually
@@ -55,6 +56,11 @@ def jails_of(host: Host, address: str) -> list[str]:
     """Return which jails hold *address*."""
     (jails,) = json.loads(host.check_output(f"fail2ban-client banned {address}").replace("'", '"'))
     return sorted(jails)
+
+
+def somebody() -> str:
+    """Return an address that is nobody's (RFC 2544), and most likely has not been banned before."""
+    return f"198.18.{randbelow(256)}.{1 + randbelow(254)}"
 
 
 def shut_out(stranger: Stranger, site: Site) -> bool:
@@ -190,9 +196,10 @@ def test_rotation_keeps_the_log_readable_and_watched(host: Host) -> None:
     host.check_output("logrotate --force /etc/logrotate.d/streamkeep")
     log = host.file(LOG)
     assert (log.uid, log.mode) == (1010001, 0o640)
-    write(host, *[line("login", "failed", "192.0.2.67")] * 5)
-    eventually(lambda: jails_of(host, "192.0.2.67") == ["streaming-app"], 10, "the new file is read")
-    host.check_output("fail2ban-client unban 192.0.2.67")
+    witness = somebody()
+    write(host, *[line("login", "failed", witness)] * 5)
+    eventually(lambda: jails_of(host, witness) == ["streaming-app"], 10, "the new file is read")
+    host.check_output(f"fail2ban-client unban {witness}")
 
 
 def test_who_comes_back_too_often_loses_ssh_too(site: Site, host: Host, stranger: Stranger) -> None:
@@ -208,10 +215,13 @@ def test_who_comes_back_too_often_loses_ssh_too(site: Site, host: Host, stranger
 @pytest.mark.parametrize("spared", ["{outside}", "172.31.242.2", "172.31.241.1", "127.0.0.1"])
 def test_some_are_never_banned(site: Site, outside: Outside, host: Host, spared: str) -> None:
     address = spared.format(outside=outside.output("hostname --all-ip-addresses").split()[0])
-    write(host, *[line("login", "failed", address)] * 6, *[line("login", "failed", "192.0.2.66")] * 5)
-    eventually(lambda: jails_of(host, "192.0.2.66") == ["streaming-app"], 10, "somebody else is banned")
-    assert jails_of(host, address) == []
-    host.check_output("fail2ban-client unban 192.0.2.66")
+    witness = somebody()
+    write(host, *[line("login", "failed", address)] * 6, *[line("login", "failed", witness)] * 5)
+    try:
+        eventually(lambda: jails_of(host, witness) == ["streaming-app"], 10, "somebody else is banned")
+        assert jails_of(host, address) == []
+    finally:
+        host.check_output(f"fail2ban-client unban {witness} {address}")
 
 
 def test_an_ipv6_address_is_recognised(host: Host) -> None:
