@@ -24,7 +24,7 @@ logconfig_dict = {
     "disable_existing_loggers": False,
     "formatters": {"json": {"()": "orchestrator.events.JsonLines"}},
     "handlers": {"out": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stdout"}},
-    "root": {"level": "INFO", "handlers": ["out"]},
+    "root": {"level": "WARNING", "handlers": ["out"]},  # alembic would tell of each look at the tables
     "loggers": {"gunicorn.error": {"level": "INFO", "handlers": ["out"], "propagate": False}},
 }
 
