@@ -131,6 +131,7 @@ def test_five_failed_ssh_logins_shut_the_guesser_out(site: Site, host: Host, str
     assert f"-s {stranger.address}/32 -j DROP" in host.check_output("iptables --list-rules f2b-sshd")
 
 
+@pytest.mark.slow
 def test_a_ban_outlives_restarts(site: Site, outside: Outside, host: Host, stranger: Stranger) -> None:
     ban(host, stranger)
     assert shut_out(stranger, site)

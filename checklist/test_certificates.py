@@ -176,6 +176,7 @@ def issued(site: Site, outside: Outside, host: Host, deploy: Deploy, authority: 
     return authority
 
 
+@pytest.mark.slow
 @pytest.mark.destructive
 def test_an_authority_signs_for_our_name(
     site: Site, outside: Outside, host: Host, deploy: Deploy, issued: Authority
@@ -217,6 +218,7 @@ def download(site: Site, outside: Outside, host: Host) -> Iterator[Callable[[], 
     host.check_output("docker exec ffmpeg rm -rf /var/hls/public/probe-slow")
 
 
+@pytest.mark.slow
 @pytest.mark.destructive
 def test_a_renewal_cuts_nobody_off(
     site: Site,
@@ -250,6 +252,7 @@ def test_a_renewal_cuts_nobody_off(
     assert max(seen) > newest + 2, "the stream did not go on"
 
 
+@pytest.mark.slow
 @pytest.mark.destructive
 def test_a_failed_renewal_is_loud_and_keeps_the_old_one(
     site: Site, outside: Outside, host: Host, issued: Authority
@@ -348,6 +351,7 @@ def test_the_alarm_comes_before_the_end(host: Host, made: Callable[[str, str], N
     assert "The certificate on port 443 is ending (days left: 0)" in told
 
 
+@pytest.mark.slow
 @pytest.mark.destructive
 def test_a_self_signed_certificate_is_renewed_by_a_deployment(
     site: Site, outside: Outside, host: Host, deploy: Deploy, made: Callable[[str, str], None]

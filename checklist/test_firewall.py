@@ -93,6 +93,7 @@ def test_containers_own_addresses_are_out_of_a_neighbours_reach(
     assert opens(neighbour, site.address, polite, *doors) == {polite}
 
 
+@pytest.mark.slow
 def test_no_door_stands_open_while_the_host_boots(site: Site, outside: Outside, host: Host, rogue: str) -> None:
     if not site.outside:
         pytest.skip("not-testable: only a disposable host is rebooted for a probe")

@@ -132,6 +132,7 @@ def test_a_configuration_that_its_program_refuses_never_replaces_the_running_one
     assert outside.get(f"https://{site.address}/")[0] == 200
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_converges_when_run_again(
     command: list[str], deploy: Deploy, host: Host, site: Site, outside: Outside
 ) -> None:
@@ -170,6 +171,7 @@ def registry(host: Host) -> Iterator[str]:
     host.check_output("systemctl stop probe-registry")
 
 
+@pytest.mark.slow
 def test_the_base_comes_by_digest_from_a_registry_that_answers(deploy: Deploy, host: Host, registry: str) -> None:
     for reference, said in (
         (registry.replace("@sha256:", ":"), "can change under its name"),
@@ -184,6 +186,7 @@ def test_the_base_comes_by_digest_from_a_registry_that_answers(deploy: Deploy, h
     assert outcome(done, "images : Bootstrap the base") == "skipping"
 
 
+@pytest.mark.slow
 def test_the_base_is_bootstrapped_where_no_registry_answers(deploy: Deploy) -> None:
     nobody = "127.0.0.1:5999/debian@sha256:" + token_hex(32)
     done = deploy("--tags", "images", "-e", f"images_base_reference={nobody}")
