@@ -40,9 +40,12 @@ def answers_on_the_host(host: Host, port: int) -> None:
     eventually(lambda: host.run(own).rc == 0, 30, "the rogue answers on the host itself")
 
 
-def test_a_rogue_container_is_out_of_reach(site: Site, outside: Outside, host: Host, rogue: str) -> None:
+def test_a_rogue_container_is_out_of_reach(site: Site, outside: Outside, address6: str, rogue: str) -> None:
     assert outside.connects(site.address, 443)
     assert not outside.connects(site.address, 5432)
+    if address6:
+        assert outside.connects(address6, 22)
+        assert not outside.connects(address6, 5432)
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,8 @@ def address(address6: str) -> str:
     return address6
 
 
-def test_the_same_ports_are_open(outside: Outside, address: str) -> None:
+def test_no_door_is_open_that_ipv4_has_not(outside: Outside, address: str) -> None:
     scan = outside.output(f"nmap -6 -n -Pn -p- --min-rate 4000 --max-retries 2 -oG - {address}", timeout=280)
-    assert {int(port) for port in re.findall(r"(\d+)/open/", scan)} == OPEN
-
-
-def test_the_site_answers(outside: Outside, address: str) -> None:
-    assert outside.get(f"https://[{address}]/")[0] == 200
+    found = {int(port) for port in re.findall(r"(\d+)/open/", scan)}
+    assert 22 in found, "the scan sees nothing at all"
+    assert found <= OPEN

@@ -40,11 +40,10 @@ def wall(host: Host) -> dict[str, list[str]]:
     }
 
 
-def healthy(host: Host) -> bool:
-    states = host.run(
-        "docker ps --format '{{.Names}} {{.Status}}' --filter label=com.docker.compose.project=streamkeep"
-    )
-    return states.rc == 0 and states.stdout.count("(healthy)") == 4
+def healthy(host: Host) -> set[str]:
+    """Return the containers of the stack that do what they are for."""
+    filters = "--filter label=com.docker.compose.project=streamkeep --filter health=healthy"
+    return set(host.run(f"docker ps --format '{{{{.Names}}}}' {filters}").stdout.split())
 
 
 @dataclass
@@ -54,6 +53,7 @@ class Rebooted:
     boot: str
     open_before: set[int]
     wall: dict[str, list[str]]
+    containers: set[str]
     seen: list[Seen] = field(default_factory=list)
 
 
@@ -64,7 +64,8 @@ def rebooted(site: Site, outside: Outside, host: Host, own_kernel: bool, address
     if not own_kernel:
         pytest.skip("not-testable: a container has no kernel to boot; test_firewall.py pulls its plug instead")
     host.check_output(f"fail2ban-client set sshd banip {BANNED}")
-    before = Rebooted(host.check_output(BOOT), scan(outside, site), wall(host))
+    before = Rebooted(host.check_output(BOOT), scan(outside, site), wall(host), healthy(host))
+    assert len(before.containers) >= 4
     # ssh is left out: ufw would take the watching for an attack on it.
     doors = [*sorted(OURS - {22}), *INNER]
     with ExitStack() as stack:
@@ -74,7 +75,7 @@ def rebooted(site: Site, outside: Outside, host: Host, own_kernel: bool, address
         eventually(lambda: not answers(outside, site), 60, "the host goes down")
         eventually(lambda: answers(outside, site), 180, "the site is back")
         eventually(lambda: outside.connects(site.address, 22), 60, "ssh is back")
-        eventually(lambda: healthy(host), 120, "the stack is healthy")
+        eventually(lambda: healthy(host) == before.containers, 120, "the stack is healthy")
     return before
 
 
