@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import testinfra
-from outside import Outside, Publisher, Site
+from outside import Outside, Publisher, Site, pace, patient
 from testinfra.host import Host
 
 VARIABLES = (
@@ -26,6 +28,7 @@ VARIABLES = (
     "ansible_ssh_private_key_file",
     "ansible_ssh_common_args",
     "disposable_host",
+    "disposable_host_slowness",
     "streamkeep_domain",
 )
 
@@ -40,12 +43,9 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         print(f"\n{report.nodeid} ({report.when})\n{report.longreprtext[-3000:]}", file=sys.__stderr__, flush=True)
 
 
-@pytest.fixture(scope="session")
-def site(request: pytest.FixtureRequest) -> Site:
+@cache
+def described(inventory: str) -> dict[str, str]:
     """Ask Ansible itself, so that an inventory means here what it means to a playbook."""
-    inventory = request.config.getoption("--inventory")
-    if not inventory:
-        pytest.fail("Say which host to judge: pytest checklist --inventory inventories/ENV")
     wanted = ", ".join(f"'{name}': {name} | default('')" for name in VARIABLES)
     answer = subprocess.run(
         [
@@ -65,7 +65,30 @@ def site(request: pytest.FixtureRequest) -> Site:
     )
     found = json.loads(answer.stdout)["plays"][0]["tasks"][0]["hosts"]
     assert len(found) == 1, f"{inventory} has {len(found)} hosts; judge them one by one"
-    values = next(iter(found.values()))["msg"]
+    values: dict[str, str] = next(iter(found.values()))["msg"]
+    return values
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give every probe the time that the host needs, and leave out what is about the pace itself."""
+    inventory = config.getoption("--inventory")
+    pace["factor"] = float(described(inventory)["disposable_host_slowness"] or 1) if inventory else 1.0
+    if pace["factor"] == 1:
+        return
+    limit = pytest.mark.timeout(patient(float(config.getini("timeout"))))
+    for item in items:
+        item.add_marker(limit)
+        if item.get_closest_marker("brisk"):
+            item.add_marker(pytest.mark.skip("not-testable: an emulated host is too slow for it"))
+
+
+@pytest.fixture(scope="session")
+def site(request: pytest.FixtureRequest) -> Site:
+    """Give the host as its inventory describes it."""
+    inventory = request.config.getoption("--inventory")
+    if not inventory:
+        pytest.fail("Say which host to judge: pytest checklist --inventory inventories/ENV")
+    values = described(inventory)
     lab = values["disposable_host"]
     return Site(
         address=values["ansible_host"],
@@ -96,8 +119,25 @@ def host(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Host:
     config = tmp_path_factory.mktemp("ssh") / "config"
     # One connection for all probes: the host's firewall counts new ones.
     lines += ["ControlMaster auto", f"ControlPath {config.parent}/%C", "ControlPersist 60"]
+    # And one that notices when the host has gone, to boot for instance.
+    lines += ["ServerAliveInterval 15", "ServerAliveCountMax 4"]
     config.write_text("\n".join(["Host *", *lines, ""]), encoding="utf-8")
     return testinfra.get_host(f"ssh://{site.user}@{site.address}?controlpersist=0&sudo=true&ssh_config={config}")
+
+
+@pytest.fixture(scope="session")
+def own_kernel(host: Host) -> bool:
+    """Tell whether the host's kernel is its own; a container's is the machine's underneath."""
+    return bool(host.run("systemd-detect-virt --container --quiet").rc != 0)
+
+
+@pytest.fixture(scope="session")
+def address6(host: Host, site: Site, outside: Outside) -> str:
+    """Give the host's IPv6 address, or nothing where it has none or the machine outside cannot come by IPv6."""
+    card = host.check_output(f"ip -4 -oneline address show to {site.address} | awk '{{print $2}}'")
+    shown = host.check_output(f"ip -6 address show dev {card or 'lo'} scope global")
+    address = "".join(re.findall(r"inet6 ([0-9a-f:]+)/", shown)[:1])
+    return address if address and outside.run(f"ip -6 route get {address}").returncode == 0 else ""
 
 
 @pytest.fixture(scope="session")

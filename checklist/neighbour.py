@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from outside import Outside
+from outside import Outside, patient
 
 # Sends SYNs for addresses of its choice to the host's own network card, and prints which of them get a SYN-ACK.
 KNOCK = """
@@ -65,7 +65,7 @@ print("ready", flush=True)
 while not select.select([sys.stdin], [], [], 0)[0]:
     trying = {}
     for port in ports:
-        one = socket.socket()
+        one = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
         one.setblocking(False)
         if one.connect_ex((address, port)) in (0, errno.EINPROGRESS):
             trying[one] = port
@@ -126,6 +126,6 @@ def watching(outside: Outside, address: str, ports: list[int]) -> Iterator[Seen]
         try:
             yield seen
         finally:
-            answer, _ = process.communicate("enough\n", timeout=20)
+            answer, _ = process.communicate("enough\n", timeout=patient(20))
             rounds, *opened = answer.split()
             seen.rounds, seen.opened = int(rounds), {int(port) for port in opened}

@@ -17,10 +17,18 @@ CLIP = (
 
 
 T = TypeVar("T")
+# How much longer than elsewhere everything may take: more than 1 on an emulated host (conftest.py reads the inventory).
+pace = {"factor": 1.0}
+
+
+def patient(seconds: float) -> float:
+    """Return how long to wait for what takes *seconds* at most on a host of the usual pace."""
+    return seconds * pace["factor"]
 
 
 def eventually(probe: Callable[[], T], seconds: float, what: str) -> T:
     """Return the first true answer of *probe* within *seconds*, or fail with *what* was expected."""
+    seconds = patient(seconds)
     deadline = time.monotonic() + seconds
     while True:
         answer = probe()
@@ -85,7 +93,11 @@ class Outside:
     def run(self, command: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Run *command* in a shell there."""
         return subprocess.run(
-            [*self.prefix, "bash", "-c", command], capture_output=True, text=True, timeout=timeout, errors="replace"
+            [*self.prefix, "bash", "-c", command],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=patient(timeout),
         )
 
     def output(self, command: str, timeout: float = 120) -> str:
@@ -96,7 +108,7 @@ class Outside:
 
     def connects(self, address: str, port: int) -> bool:
         """Tell whether a TCP connection to *port* opens within 3 s."""
-        return self.run(f"timeout 3 bash -c ': </dev/tcp/{address}/{port}'").returncode == 0
+        return self.run(f"timeout {patient(3):.0f} bash -c ': </dev/tcp/{address}/{port}'").returncode == 0
 
     def publish(self, server: str, playpath: str) -> Publisher:
         """Begin to publish a moving picture with sound to *server* as *playpath*."""
@@ -109,13 +121,14 @@ class Outside:
 
     def is_refused(self, server: str, playpath: str) -> bool:
         """Tell whether the server hangs up on this publisher before 4 s are over."""
-        command = f"timeout 20 ffmpeg -nostdin -v error {CLIP.replace('-f flv', '-t 4 -f flv')}"
+        clip = CLIP.replace("-f flv", f"-t {patient(4):.0f} -f flv")
+        command = f"timeout {patient(20):.0f} ffmpeg -nostdin -v error {clip}"
         return self.run(f"{command} -rtmp_playpath {shlex.quote(playpath)} {server}").returncode != 0
 
     def get(self, url: str, *options: str) -> tuple[int, str]:
         """Return (status, body) of a GET without following redirects; the certificate is not judged here."""
         words = " ".join(shlex.quote(option) for option in options)
-        answer = self.output(f"curl -sk -m 10 {words} -w '\\n%{{http_code}}' {shlex.quote(url)}")
+        answer = self.output(f"curl -sk -m {patient(10):.0f} {words} -w '\\n%{{http_code}}' {shlex.quote(url)}")
         body, _, status = answer.rpartition("\n")
         return int(status), body
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from outside import Site
+from outside import Site, eventually
 from testinfra.host import Host
 
 SYSCTL_NETWORK = {
@@ -38,11 +38,6 @@ SYSCTL_KERNEL = {
 }
 # Servers in clear text, and what would start them: by what they install, whatever package brings it.
 LEGACY = ["in.telnetd", "in.rshd", "in.rlogind", "in.tftpd", "in.talkd", "xinetd", "inetd", "ypserv", "rpcbind"]
-
-
-@pytest.fixture(scope="module")
-def own_kernel(host: Host) -> bool:
-    return bool(host.run("systemd-detect-virt --container --quiet").rc != 0)
 
 
 def value(host: Host, key: str) -> int:
@@ -96,10 +91,12 @@ def test_what_carries_streams_is_not_restarted_by_itself(host: Host) -> None:
     assert shown.splitlines() == ["a", "docker 0", "containerd 0", "streamkeep 0", "cron 1"]
 
 
-def test_the_clock_is_kept(host: Host, own_kernel: bool) -> None:
+def test_the_clock_is_kept(site: Site, host: Host, own_kernel: bool) -> None:
     assert host.service("systemd-timesyncd").is_enabled
     if not own_kernel:
         pytest.skip("not-testable: a container's clock is the machine's underneath")
+    if site.outside:
+        pytest.skip("not-testable: a disposable host reaches no time server")
     assert host.check_output("timedatectl show --property NTPSynchronized --value") == "yes"
 
 
@@ -134,6 +131,23 @@ def test_changes_are_written_down(host: Host, own_kernel: bool, path: str) -> No
     assert f"-w {path} -p wa -k " in rules
     if not own_kernel:
         pytest.skip("not-testable: the rules are written, but a container has no audit of its own")
+
+
+@pytest.mark.destructive
+def test_who_touches_the_accounts_is_written_down(host: Host, own_kernel: bool) -> None:
+    """One event of a kind that we watch and one that nobody does."""
+    if not own_kernel:
+        pytest.skip("not-testable: a container has no audit of its own")
+    watched, other = "/etc/sudoers.d/probe-audit", "/etc/probe-audit"
+    try:
+        host.check_output(f"touch {watched} {other}")
+        found = eventually(
+            lambda: host.run("ausearch --start recent --key privilege --input-logs --interpret").stdout, 10, "an event"
+        )
+        assert f"name={watched}" in found
+        assert host.run(f"ausearch --start recent --file {other} --input-logs").rc == 1
+    finally:
+        host.check_output(f"rm --force {watched} {other}")
 
 
 def test_sessions_keep_their_files_to_themselves(host: Host, site: Site) -> None:

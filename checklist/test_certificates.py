@@ -177,6 +177,7 @@ def issued(site: Site, outside: Outside, host: Host, deploy: Deploy, authority: 
 
 
 @pytest.mark.slow
+@pytest.mark.brisk
 @pytest.mark.destructive
 def test_an_authority_signs_for_our_name(
     site: Site, outside: Outside, host: Host, deploy: Deploy, issued: Authority
@@ -219,6 +220,7 @@ def download(site: Site, outside: Outside, host: Host) -> Iterator[Callable[[], 
 
 
 @pytest.mark.slow
+@pytest.mark.brisk
 @pytest.mark.destructive
 def test_a_renewal_cuts_nobody_off(
     site: Site,
@@ -253,6 +255,7 @@ def test_a_renewal_cuts_nobody_off(
 
 
 @pytest.mark.slow
+@pytest.mark.brisk
 @pytest.mark.destructive
 def test_a_failed_renewal_is_loud_and_keeps_the_old_one(
     site: Site, outside: Outside, host: Host, issued: Authority
@@ -303,6 +306,7 @@ def made(site: Site, outside: Outside, host: Host) -> Iterator[Callable[[str, st
     )
 
 
+@pytest.mark.brisk
 @pytest.mark.destructive
 def test_a_bad_pair_never_replaces_a_good_one(
     site: Site, outside: Outside, host: Host, made: Callable[[str, str], None]
@@ -324,6 +328,7 @@ def test_a_bad_pair_never_replaces_a_good_one(
     assert (serials(outside, site), host.check_output(f"sha256sum {SERVED}/*")) == before
 
 
+@pytest.mark.brisk
 @pytest.mark.destructive
 def test_what_a_killed_run_left_is_served_by_the_next(
     site: Site, outside: Outside, host: Host, made: Callable[[str, str], None]
@@ -352,6 +357,7 @@ def test_the_alarm_comes_before_the_end(host: Host, made: Callable[[str, str], N
 
 
 @pytest.mark.slow
+@pytest.mark.brisk
 @pytest.mark.destructive
 def test_a_self_signed_certificate_is_renewed_by_a_deployment(
     site: Site, outside: Outside, host: Host, deploy: Deploy, made: Callable[[str, str], None]

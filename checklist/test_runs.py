@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 PLAYBOOK = str(Path(sys.executable).parent / "ansible-playbook")
 DEPLOYED = "find /etc/streamkeep/secrets -type f"
 Deploy = Callable[..., subprocess.CompletedProcess[str]]
-pytestmark = pytest.mark.destructive
+pytestmark = [pytest.mark.destructive, pytest.mark.brisk]
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from outside import Outside, Publisher, Site, eventually
 from testinfra.host import Host
 
+pytestmark = pytest.mark.brisk
 Publish = Callable[..., Publisher]
 NewKey = Callable[[str], str]
 Manage = Callable[..., list[dict[str, str]]]

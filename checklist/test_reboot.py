@@ -1,0 +1,102 @@
+"""A reboot of a host whose kernel is its own: what outside sees before, during and after it."""
+
+from __future__ import annotations
+
+import re
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import pytest
+from neighbour import Seen, watching
+from outside import Outside, Site, eventually, patient
+from testinfra.host import Host
+
+OURS = {22, 80, 443, 1935, 1936}
+# What listens somewhere on the host or in a container, and what others have been known to leave open.
+INNER = [25, 53, 111, 631, 1937, 2375, 2376, 3000, 5000, 5353, 5432, 8000, 8080, 8081, 8443, 9090, 9093, 9100]
+BANNED = "198.51.100.7"
+BOOT = "cat /proc/sys/kernel/random/boot_id"
+pytestmark = pytest.mark.destructive
+
+
+def scan(outside: Outside, site: Site) -> set[int]:
+    """Return which of the ports that anybody might care for are open."""
+    ports = ",".join(str(port) for port in (*OURS, *INNER))
+    found = outside.output(f"nmap -n -Pn -p {ports} --max-retries 3 -oG - {site.address}", timeout=120)
+    return {int(port) for port in re.findall(r"(\d+)/open/", found)}
+
+
+def answers(outside: Outside, site: Site) -> bool:
+    return outside.run(f"curl -sk -o /dev/null -m {patient(3):.0f} https://{site.address}/").returncode == 0
+
+
+def wall(host: Host) -> dict[str, list[str]]:
+    """Return the rules that are ours, of both families."""
+    chains = ("ufw-user-input", "DOCKER-USER", "STREAMKEEP-INGRESS", "STREAMKEEP-CONTAINERS")
+    return {
+        f"{tool} {chain}": host.run(f"{tool} --wait --list-rules {chain}").stdout.splitlines()
+        for tool in ("iptables", "ip6tables")
+        for chain in chains
+    }
+
+
+def healthy(host: Host) -> set[str]:
+    """Return the containers of the stack that do what they are for."""
+    filters = "--filter label=com.docker.compose.project=streamkeep --filter health=healthy"
+    return set(host.run(f"docker ps --format '{{{{.Names}}}}' {filters}").stdout.split())
+
+
+@dataclass
+class Rebooted:
+    """What stood before the reboot, and what outside saw during it, by IPv4 and by IPv6."""
+
+    boot: str
+    open_before: set[int]
+    wall: dict[str, list[str]]
+    containers: set[str]
+    seen: list[Seen] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def rebooted(site: Site, outside: Outside, host: Host, own_kernel: bool, address6: str) -> Rebooted:
+    if not site.outside:
+        pytest.skip("not-testable: only a disposable host is rebooted for a probe")
+    if not own_kernel:
+        pytest.skip("not-testable: a container has no kernel to boot; test_firewall.py pulls its plug instead")
+    host.check_output(f"fail2ban-client set sshd banip {BANNED}")
+    before = Rebooted(host.check_output(BOOT), scan(outside, site), wall(host), healthy(host))
+    assert len(before.containers) >= 4
+    # ssh is left out: ufw would take the watching for an attack on it.
+    doors = [*sorted(OURS - {22}), *INNER]
+    with ExitStack() as stack:
+        for address in filter(None, (site.address, address6)):
+            before.seen.append(stack.enter_context(watching(outside, address, doors)))
+        host.check_output("systemd-run --on-active=2 systemctl reboot")
+        eventually(lambda: not answers(outside, site), 60, "the host goes down")
+        eventually(lambda: answers(outside, site), 180, "the site is back")
+        eventually(lambda: outside.connects(site.address, 22), 60, "ssh is back")
+        eventually(lambda: healthy(host) == before.containers, 120, "the stack is healthy")
+    return before
+
+
+def test_the_kernel_was_started_anew(host: Host, rebooted: Rebooted) -> None:
+    assert host.check_output(BOOT) != rebooted.boot
+    assert host.check_output("systemctl is-system-running --wait") == "running"
+
+
+def test_no_door_opened_but_ours(rebooted: Rebooted) -> None:
+    assert rebooted.open_before == OURS
+    for seen in rebooted.seen:
+        assert seen.rounds >= 20
+        assert seen.opened <= OURS - {22}
+    assert rebooted.seen[0].opened == OURS - {22}
+
+
+def test_outside_sees_afterwards_what_it_saw_before(site: Site, outside: Outside, rebooted: Rebooted) -> None:
+    assert scan(outside, site) == rebooted.open_before
+
+
+def test_the_wall_and_its_bans_are_back(host: Host, rebooted: Rebooted) -> None:
+    assert wall(host) == rebooted.wall
+    assert BANNED in host.check_output("fail2ban-client get sshd banip").split()
+    host.check_output(f"fail2ban-client set sshd unbanip {BANNED}")
