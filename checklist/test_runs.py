@@ -94,7 +94,9 @@ def test_a_refusal_says_why_and_leaves_the_host_alone(
 def test_another_system_is_refused(deploy: Deploy, host: Host) -> None:
     host.check_output("cp --dereference /etc/os-release /root/os-release && rm /etc/os-release")
     try:
-        host.check_output("printf 'NAME=Ubuntu\\nID=ubuntu\\nVERSION_ID=24.04\\n' >/etc/os-release")
+        host.check_output(
+            "printf 'NAME=Ubuntu\\nID=ubuntu\\nVERSION_ID=24.04\\n' | install -m 0644 /dev/stdin /etc/os-release"
+        )
         done = deploy()
     finally:
         host.check_output("rm /etc/os-release && ln -s ../usr/lib/os-release /etc/os-release")
