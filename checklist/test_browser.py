@@ -11,6 +11,7 @@ from outside import Publisher, Site, eventually
 from playwright.sync_api import Browser, expect, sync_playwright
 from testinfra.host import Host
 
+pytestmark = pytest.mark.brisk
 Publish = Callable[..., Publisher]
 NewKey = Callable[[str], str]
 PUBLIC = ("/", "/session", "/nothing-here", "/watch/probe-looks")
