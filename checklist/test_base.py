@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from secrets import token_hex
 
 import pytest
 from outside import Site, eventually
@@ -138,14 +139,14 @@ def test_who_touches_the_accounts_is_written_down(host: Host, own_kernel: bool) 
     """One event of a kind that we watch and one that nobody does."""
     if not own_kernel:
         pytest.skip("not-testable: a container has no audit of its own")
-    watched, other = "/etc/sudoers.d/probe-audit", "/etc/probe-audit"
+    # A name that no earlier run has left in the log
+    name = f"probe-audit-{token_hex(4)}"
+    watched, other = f"/etc/sudoers.d/{name}", f"/etc/{name}"
+    find = "ausearch --start recent --input-logs --interpret --file"
     try:
         host.check_output(f"touch {watched} {other}")
-        found = eventually(
-            lambda: host.run("ausearch --start recent --key privilege --input-logs --interpret").stdout, 10, "an event"
-        )
-        assert f"name={watched}" in found
-        assert host.run(f"ausearch --start recent --file {other} --input-logs").rc == 1
+        eventually(lambda: "key=privilege" in host.run(f"{find} {watched}").stdout, 10, "the event is written down")
+        assert host.run(f"{find} {other}").rc == 1
     finally:
         host.check_output(f"rm --force {watched} {other}")
 
