@@ -302,7 +302,9 @@ def made(site: Site, outside: Outside, host: Host) -> Iterator[Callable[[str, st
     yield make
     host.check_output("streamkeep-certificate install /root/probe/old/fullchain.pem /root/probe/old/privkey.pem")
     host.check_output(
-        "rm -r /root/probe && streamkeep-certificate-check && systemctl start streamkeep-certificate-check"
+        "rm -r /root/probe && streamkeep-certificate-check"
+        # systemd starts what fails no more than five times in ten seconds
+        " && systemctl reset-failed streamkeep-certificate-check && systemctl start streamkeep-certificate-check"
     )
 
 
