@@ -13,7 +13,7 @@ from api import Api
 from outside import Outside, Publisher, Site, eventually
 from testinfra.host import Host
 
-pytestmark = pytest.mark.brisk
+pytestmark = [pytest.mark.brisk, pytest.mark.slow]
 NewKey = Callable[[str], str]
 Publish = Callable[..., Publisher]
 Manage = Callable[..., list[dict[str, str]]]

@@ -48,6 +48,7 @@ def outcome(done: subprocess.CompletedProcess[str], task: str) -> str:
     return next(lines).partition(":")[0]
 
 
+@pytest.mark.slow
 def test_a_rehearsal_on_a_converged_host_shows_no_change(deploy: Deploy, host: Host) -> None:
     done = deploy("--check", "--diff")
     assert done.returncode == 0, done.stdout[-3000:]
