@@ -56,12 +56,12 @@ class Worker:
         moment = time.monotonic()
         watching = self.audience.count(moment)
         with self.app.app_context():
-            sessions.end_silent()
             live = sessions.live()
             self.meters = {session.id: self.meters.get(session.id, Meter()) for session in live}
             self.sampled = {session.id: self.sampled.get(session.id, -math.inf) for session in live}
             for session in live:
                 self._measure(session, readings.get(session.stream_key.slug), watching, moment)
+            sessions.end_silent()
             db.session.commit()
             if moment - self.tidied >= HOUSEKEEPING:
                 tidy()
@@ -92,6 +92,7 @@ class Worker:
         meter = self.meters[session.id]
         # For a moment after a takeover nginx-rtmp still tells of the former publisher.
         if reading is not None and reading.client_id == session.client_id:
+            session.updated_at = now()  # still there, also while the app restarts and hears of nobody
             session.bytes_received += meter.count(reading.received, moment)
             session.bitrate_kbps = meter.kbps
             session.width, session.height, session.frame_rate = reading.width, reading.height, reading.frame_rate
