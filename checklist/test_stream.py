@@ -118,6 +118,8 @@ def test_the_app_sees_the_publisher_and_not_the_proxy(
     assert events
 
 
+# Red for the orchestrator at times: nginx-rtmp may end a stream whose update is refused at the door. See README.
+@pytest.mark.slow
 @pytest.mark.destructive
 @pytest.mark.parametrize("container", ["python-orchestrator", "ffmpeg"])
 def test_a_stream_survives_a_restart_of(
