@@ -31,4 +31,4 @@ logconfig_dict = {
 
 def child_exit(_server: Any, worker: Any) -> None:
     """Let the metrics of a dead worker be added up with those of the living."""
-    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]  # prometheus_client types it not

@@ -86,5 +86,5 @@ def _counters() -> tuple[CollectorRegistry, ...]:
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return REGISTRY, current_app.extensions["streamkeep_requests"]
     everybody = CollectorRegistry()
-    MultiProcessCollector(everybody)  # type: ignore[no-untyped-call]
+    MultiProcessCollector(everybody)  # type: ignore[no-untyped-call]  # prometheus_client types it not
     return (everybody,)

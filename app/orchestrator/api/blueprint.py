@@ -49,7 +49,7 @@ class ApiBlueprint(Blueprint):
         def decorate(view: View) -> View:
             guarded = require(*roles)(view)
             guarded = self.doc(security=[{"bearer": []}])(guarded)
-            return self.refusals(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)(guarded)  # type: ignore[no-any-return]
+            return self.refusals(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)(guarded)  # type: ignore[no-any-return]  # flask-smorest has no types
 
         return decorate
 
