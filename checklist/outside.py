@@ -136,3 +136,12 @@ class Outside:
         """Return (sequence numbers, text) of a media playlist; nothing while there is none."""
         status, text = self.get(playlist_url)
         return ([int(n) for n in re.findall(r"-(\d+)\.ts$", text, re.M)] if status == 200 else []), text
+
+
+class Stranger(Outside):
+    """A third machine, whose misbehaviour is judged as anybody's."""
+
+    @property
+    def address(self) -> str:
+        """Its own address."""
+        return self.output("hostname --all-ip-addresses").split()[0]

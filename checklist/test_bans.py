@@ -6,13 +6,13 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import randbelow
 
 import pytest
-from outside import Outside, Publisher, Site, eventually
+from outside import Outside, Publisher, Site, Stranger, eventually
 from testinfra.host import Host
 
 ROOT = Path(__file__).parents[1]
@@ -20,36 +20,6 @@ LOG = "/var/log/streamkeep/streaming-app.log"
 BAD_KEY = "probe-nobody?key=" + "A" * 32
 DOORS = (80, 443, 1935, 1936)
 pytestmark = pytest.mark.destructive
-
-
-class Stranger(Outside):
-    """A third machine, whose misbehaviour is judged as anybody's."""
-
-    @property
-    def address(self) -> str:
-        """Its own address."""
-        return self.output("hostname --all-ip-addresses").split()[0]
-
-
-@pytest.fixture
-def stranger(site: Site, host: Host) -> Iterator[Stranger]:
-    if not site.outside:
-        pytest.skip("not-testable: nobody but a disposable host is attacked for a probe")
-    image = subprocess.check_output(["docker", "inspect", "--format", "{{.Config.Image}}", site.outside], text=True)
-    name = f"{site.outside}-stranger"
-    subprocess.run(["docker", "rm", "--force", name], check=True, capture_output=True)
-    command = ["docker", "run", "--detach", "--init", "--name", name, image.strip(), "sleep", "infinity"]
-    subprocess.run(command, check=True, capture_output=True)
-    machine = Stranger(name)
-    address = machine.address
-    host.check_output(f"fail2ban-client unban {address}")
-    # All tests together would make one who comes back too often.
-    host.check_output(f"fail2ban-client set recidive addignoreip {address}")
-    yield machine
-    host.check_output(f"fail2ban-client unban {address}")
-    if address in host.check_output("fail2ban-client get recidive ignoreip"):
-        host.check_output(f"fail2ban-client set recidive delignoreip {address}")
-    subprocess.run(["docker", "rm", "--force", name], check=True, capture_output=True)
 
 
 def jails_of(host: Host, address: str) -> list[str]:

@@ -75,9 +75,14 @@ def send_away(session: Session, reason: str, hold: timedelta = timedelta()) -> N
 
 
 def of_client(key: StreamKey, client_id: str) -> Session | None:
-    """Return the live session of *key* that the RTMP connection *client_id* began."""
-    session = of_key(key)
-    return session if session and session.client_id == client_id else None
+    """Return the session of *key* that the RTMP connection *client_id* began, unless it was ended.
+
+    One that fell silent is found: nginx-rtmp kept it while this application gave no answer.
+    """
+    query = select(Session).where(
+        Session.stream_key_id == key.id, Session.client_id == client_id, Session.ended_at.is_(None)
+    )
+    return db.session.scalar(query)
 
 
 def touch(session: Session) -> None:

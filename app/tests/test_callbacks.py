@@ -94,7 +94,7 @@ def test_there_is_a_last_place(client: FlaskClient, call: Call, later: Callable[
     assert call("publish", name="four", key=keys.rotate(keys.known("four"))) == 204
 
 
-def test_silence_ends_a_session_and_an_update_keeps_it(
+def test_updates_keep_a_session(
     client: FlaskClient, call: Call, key: str, later: Callable[[float], None]
 ) -> None:
     call("publish", name="alice", key=key)
@@ -102,9 +102,20 @@ def test_silence_ends_a_session_and_an_update_keeps_it(
         later(6)
         assert call("update", call="update_publish", name="alice", key=key) == 204
     assert live(client) == ["alice"]
-    later(11)
+
+
+def test_who_was_silent_goes_on_unless_the_place_was_given_away(
+    client: FlaskClient, call: Call, key: str, later: Callable[[float], None]
+) -> None:
+    call("publish", name="alice", key=key)
+    later(11)  # as when this application restarts slowly: nginx-rtmp has kept the stream
     assert live(client) == []
+    assert call("update", call="update_publish", name="alice", key=key) == 204
+    assert live(client) == ["alice"]
+    later(11)
+    assert call("publish", name="alice", key=key, clientid="2") == 204
     assert call("update", call="update_publish", name="alice", key=key) == 403
+    assert call("update", call="update_publish", name="alice", key=key, clientid="2") == 204
 
 
 @pytest.mark.parametrize("withdraw", [keys.revoke, keys.rotate])
