@@ -110,10 +110,11 @@ def test_another_system_is_refused(deploy: Deploy, host: Host) -> None:
     ("role", "setting", "file"),
     [
         ("stack", '{"stack_names": ["broken {"]}', "/opt/streamkeep/proxy/nginx.conf"),
+        ("stack", '{"stack_max_concurrent_streams": 0}', "/opt/streamkeep/.env"),
         (
             "stack",
-            '{"stack_max_concurrent_streams": 4, "stack_subnets": {"frontend": "172.31.241.0/28", '
-            '"backend": "172.31.242.0/28", "monitoring": "nonsense: ["}}',
+            '{"stack_subnets": {"frontend": "nonsense: [", "backend": "172.31.242.0/28", '
+            '"monitoring": "172.31.243.0/28"}}',
             "/opt/streamkeep/compose.yaml",
         ),
         (
@@ -128,7 +129,7 @@ def test_another_system_is_refused(deploy: Deploy, host: Host) -> None:
             "/etc/streamkeep/firewall/rules.v4",
         ),
     ],
-    ids=["nginx", "compose", "dockerd", "sshd", "iptables"],
+    ids=["nginx", "orchestrator", "compose", "dockerd", "sshd", "iptables"],
 )
 def test_a_configuration_that_its_program_refuses_never_replaces_the_running_one(
     deploy: Deploy, host: Host, site: Site, outside: Outside, role: str, setting: str, file: str

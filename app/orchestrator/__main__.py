@@ -1,4 +1,7 @@
-"""Starts the orchestrator: refuses bad settings, brings the tables up to date, then becomes gunicorn."""
+"""Starts the orchestrator: refuses bad settings, brings the tables up to date, then becomes gunicorn.
+
+`python3 -m orchestrator check` says whether it would start with these settings, and touches nothing.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from . import accounts, create_app
 from .clock import now
 from .database import db
 from .models import Session
-from .settings import RefusedSetting
+from .settings import RefusedSetting, from_environment
 
 EX_CONFIG = 78  # sysexits.h: configuration error
 
@@ -38,6 +41,9 @@ def prepare() -> None:
 def main() -> None:
     """Prepare, then run the server in this process's place."""
     try:
+        if sys.argv[1:] == ["check"]:
+            from_environment(os.environ)
+            return
         prepare()
     except RefusedSetting as refusal:
         print(f"The orchestrator does not start: {refusal}", file=sys.stderr)

@@ -94,9 +94,7 @@ def test_there_is_a_last_place(client: FlaskClient, call: Call, later: Callable[
     assert call("publish", name="four", key=keys.rotate(keys.known("four"))) == 204
 
 
-def test_updates_keep_a_session(
-    client: FlaskClient, call: Call, key: str, later: Callable[[float], None]
-) -> None:
+def test_updates_keep_a_session(client: FlaskClient, call: Call, key: str, later: Callable[[float], None]) -> None:
     call("publish", name="alice", key=key)
     for _ in range(4):
         later(6)

@@ -58,15 +58,26 @@ def test_a_secret_file_that_is_not_there_is_told(environment: dict[str, str], tm
         from_environment(environment | {"JWT_SECRET_FILE": str(tmp_path / "none")})
 
 
-def test_the_process_ends_with_one_sentence(environment: dict[str, str]) -> None:
-    secret = "changeme"
-    done = subprocess.run(
-        [sys.executable, "-m", "orchestrator"],
-        env=os.environ | environment | {"JWT_SECRET": secret, "PYTHONPATH": str(Path(__file__).parents[1])},
+def orchestrator(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "orchestrator", *arguments],
+        env=os.environ | environment | {"PYTHONPATH": str(Path(__file__).parents[1])},
         capture_output=True,
         text=True,
         timeout=30,
     )
+
+
+def test_a_check_says_yes_and_touches_nothing(environment: dict[str, str], tmp_path: Path) -> None:
+    done = orchestrator(environment, "check")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["check"]])
+def test_the_process_ends_with_one_sentence(environment: dict[str, str], arguments: list[str]) -> None:
+    secret = "changeme"
+    done = orchestrator(environment | {"JWT_SECRET": secret}, *arguments)
     assert done.returncode == 78
     assert done.stderr.count("\n") == 1
     assert "JWT_SECRET" in done.stderr
