@@ -12,7 +12,7 @@ from pathlib import Path
 from secrets import randbelow
 
 import pytest
-from outside import Outside, Publisher, Site, Stranger, eventually
+from outside import Outside, Publisher, Site, Stranger, eventually, patient
 from testinfra.host import Host
 
 ROOT = Path(__file__).parents[1]
@@ -87,8 +87,8 @@ def test_five_failed_logins_shut_the_client_out(site: Site, outside: Outside, ho
 
 
 def test_five_failed_ssh_logins_shut_the_guesser_out(site: Site, host: Host, stranger: Stranger) -> None:
-    options = "-o BatchMode=yes -o ConnectTimeout=4 -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
-    guess = f"ssh {options} probe-guesser@{site.address} true"
+    options = "-o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
+    guess = f"ssh {options} -o ConnectTimeout={patient(4):.0f} probe-guesser@{site.address} true"
     assert "Permission denied" in stranger.run(guess).stderr
 
     def banned() -> bool:
@@ -143,7 +143,7 @@ def test_a_ban_is_lifted_by_the_playbook(
     ban(host, stranger)
     assert shut_out(stranger, site)
     for said in ("by streaming-rtmp; it is let in again.", "is not banned from"):
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=patient(60))
         assert done.returncode == 0, done.stdout
         assert said in " ".join(done.stdout.split())
         assert all(stranger.connects(site.address, port) for port in DOORS)

@@ -217,7 +217,8 @@ def test_a_planted_file_is_found(host: Host, planted: str) -> None:
     assert host.run("systemctl start streamkeep-integrity").rc == 0
     host.check_output(f"touch {planted} && chmod u+s /usr/bin/env")
     assert host.run("systemctl start streamkeep-integrity").rc != 0
-    found = host.check_output("journalctl --unit streamkeep-integrity --since -2min --no-pager")
+    run = host.check_output("systemctl show --property InvocationID --value streamkeep-integrity")
+    found = host.check_output(f"journalctl _SYSTEMD_INVOCATION_ID={run} --no-pager")
     assert planted in found
     assert "/usr/bin/env" in found
     # An upgrade in between accepts nothing, because files differed before it.

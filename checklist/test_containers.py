@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import pytest
+from outside import patient
 from testinfra.host import Host
 
 WRITES = {
@@ -117,7 +118,7 @@ def test_the_app_refuses_to_start_on_defaults(host: Host) -> None:
     good = {"JWT_SECRET": "x" * 32, "ADMIN_PASSWORD": "Aa1!" * 5}
     for name, value in (("JWT_SECRET", "changeme"), ("JWT_SECRET", "y" * 31), ("ADMIN_PASSWORD", "changeme")):
         settings = " ".join(f"--env {n}={v}" for n, v in (good | {name: value}).items())
-        started = host.run(f"timeout 20 {run} {settings} {image}")
+        started = host.run(f"timeout {patient(20):.0f} {run} {settings} {image}")
         assert started.rc == 78
         assert name in started.stderr
         assert value not in started.stderr

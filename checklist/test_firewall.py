@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from neighbour import opens, watching
-from outside import Outside, Site, eventually
+from outside import Outside, Site, eventually, patient
 from testinfra.host import Host
 
 ROOT = Path(__file__).parents[1]
@@ -111,7 +111,8 @@ def test_no_door_stands_open_while_the_host_boots(
             subprocess.run(["docker", "exec", machine, "mount", "--make-rshared", "/"], check=True)
             address = subprocess.check_output(["docker", "exec", machine, "hostname", "--all-ip-addresses"], text=True)
             assert address.split()[0] == site.address, "Docker gave it another address: end others and start anew"
-        eventually(lambda: outside.run(f"curl -skf -m 3 https://{site.address}/").returncode == 0, 120, "it is back")
+        ask = f"curl -skf -m {patient(3):.0f} https://{site.address}/"
+        eventually(lambda: outside.run(ask).returncode == 0, 120, "it is back")
         answers_on_the_host(host, 5432)
         answers_on_the_host(host, 5433)
     assert seen.rounds >= 20

@@ -8,7 +8,7 @@ import shlex
 from typing import Any
 
 import pytest
-from outside import Outside, Site
+from outside import Outside, Site, patient
 from testinfra.host import Host
 
 OPEN = {22, 80, 443, 1935, 1936}
@@ -102,7 +102,7 @@ def test_every_container_reaches_what_the_matrix_says_and_nothing_else(
     host: Host, outside: Outside, stack: Any
 ) -> None:
     elsewhere = outside.output("hostname --all-ip-addresses").split()[0]
-    outside.run("timeout 60 python3 -m http.server 22 --directory /var/empty >/dev/null 2>&1 & sleep 1")
+    outside.run(f"timeout {patient(60):.0f} python3 -m http.server 22 --directory /var/empty >/dev/null 2>&1 & sleep 1")
     assert host.run(f"timeout 3 bash -c ': </dev/tcp/{elsewhere}/22'").rc == 0
     addresses = {}
     for column in COLUMNS:

@@ -14,15 +14,16 @@ from testinfra.host import Host
 OURS = {22, 80, 443, 1935, 1936}
 # What listens somewhere on the host or in a container, and what others have been known to leave open.
 INNER = [25, 53, 111, 631, 1937, 2375, 2376, 3000, 5000, 5353, 5432, 8000, 8080, 8081, 8443, 9090, 9093, 9100]
-BANNED = "198.51.100.7"
+BANNED = {"198.51.100.7", "2001:db8::7"}
 BOOT = "cat /proc/sys/kernel/random/boot_id"
 pytestmark = pytest.mark.destructive
 
 
-def scan(outside: Outside, site: Site) -> set[int]:
+def scan(outside: Outside, address: str) -> set[int]:
     """Return which of the ports that anybody might care for are open."""
     ports = ",".join(str(port) for port in (*OURS, *INNER))
-    found = outside.output(f"nmap -n -Pn -p {ports} --max-retries 3 -oG - {site.address}", timeout=120)
+    family = "-6" if ":" in address else ""
+    found = outside.output(f"nmap {family} -n -Pn -p {ports} --max-retries 3 -oG - {address}", timeout=120)
     return {int(port) for port in re.findall(r"(\d+)/open/", found)}
 
 
@@ -31,13 +32,14 @@ def answers(outside: Outside, site: Site) -> bool:
 
 
 def wall(host: Host) -> dict[str, list[str]]:
-    """Return the rules that are ours, of both families."""
+    """Return the rules that are ours, of both families; fail2ban adds its own when it has somebody to ban."""
     chains = ("ufw-user-input", "DOCKER-USER", "STREAMKEEP-INGRESS", "STREAMKEEP-CONTAINERS")
-    return {
+    rules = {
         f"{tool} {chain}": host.run(f"{tool} --wait --list-rules {chain}").stdout.splitlines()
         for tool in ("iptables", "ip6tables")
         for chain in chains
     }
+    return {chain: [line for line in lines if "-j f2b-" not in line] for chain, lines in rules.items()}
 
 
 def healthy(host: Host) -> set[str]:
@@ -51,7 +53,8 @@ class Rebooted:
     """What stood before the reboot, and what outside saw during it, by IPv4 and by IPv6."""
 
     boot: str
-    open_before: set[int]
+    addresses: list[str]
+    open_before: list[set[int]]
     wall: dict[str, list[str]]
     containers: set[str]
     seen: list[Seen] = field(default_factory=list)
@@ -63,18 +66,23 @@ def rebooted(site: Site, outside: Outside, host: Host, own_kernel: bool, address
         pytest.skip("not-testable: only a disposable host is rebooted for a probe")
     if not own_kernel:
         pytest.skip("not-testable: a container has no kernel to boot; test_firewall.py pulls its plug instead")
-    host.check_output(f"fail2ban-client set sshd banip {BANNED}")
-    before = Rebooted(host.check_output(BOOT), scan(outside, site), wall(host), healthy(host))
+    host.check_output(f"fail2ban-client set sshd banip {' '.join(BANNED)}")
+    addresses = [address for address in (site.address, address6) if address]
+    before = Rebooted(
+        host.check_output(BOOT), addresses, [scan(outside, address) for address in addresses], wall(host), healthy(host)
+    )
+    assert all(before.wall.values()), "a chain of ours is missing"
     assert len(before.containers) >= 4
     # ssh is left out: ufw would take the watching for an attack on it.
     doors = [*sorted(OURS - {22}), *INNER]
     with ExitStack() as stack:
-        for address in filter(None, (site.address, address6)):
+        for address in addresses:
             before.seen.append(stack.enter_context(watching(outside, address, doors)))
         host.check_output("systemd-run --on-active=2 systemctl reboot")
         eventually(lambda: not answers(outside, site), 60, "the host goes down")
         eventually(lambda: answers(outside, site), 180, "the site is back")
-        eventually(lambda: outside.connects(site.address, 22), 60, "ssh is back")
+        for address in addresses:
+            eventually(lambda address=address: outside.connects(address, 22), 60, f"ssh is back at {address}")
         eventually(lambda: healthy(host) == before.containers, 120, "the stack is healthy")
     return before
 
@@ -86,18 +94,21 @@ def test_the_kernel_was_started_anew(host: Host, rebooted: Rebooted) -> None:
 
 
 def test_no_door_opened_but_ours(rebooted: Rebooted) -> None:
-    assert rebooted.open_before == OURS
+    assert rebooted.open_before[0] == OURS
+    assert all({22} <= doors <= OURS for doors in rebooted.open_before)
     for seen in rebooted.seen:
         assert seen.rounds >= 20
         assert seen.opened <= OURS - {22}
     assert rebooted.seen[0].opened == OURS - {22}
 
 
-def test_outside_sees_afterwards_what_it_saw_before(site: Site, outside: Outside, rebooted: Rebooted) -> None:
-    assert scan(outside, site) == rebooted.open_before
+def test_outside_sees_afterwards_what_it_saw_before(outside: Outside, rebooted: Rebooted) -> None:
+    assert [scan(outside, address) for address in rebooted.addresses] == rebooted.open_before
 
 
 def test_the_wall_and_its_bans_are_back(host: Host, rebooted: Rebooted) -> None:
     assert wall(host) == rebooted.wall
-    assert BANNED in host.check_output("fail2ban-client get sshd banip").split()
-    host.check_output(f"fail2ban-client set sshd unbanip {BANNED}")
+    assert set(host.check_output("fail2ban-client get sshd banip").split()) >= BANNED
+    for tool, address in (("iptables", "198.51.100.7/32"), ("ip6tables", "2001:db8::7/128")):
+        assert f"-s {address} -j DROP" in host.check_output(f"{tool} --list-rules f2b-sshd")
+    host.check_output(f"fail2ban-client set sshd unbanip {' '.join(BANNED)}")
