@@ -148,6 +148,10 @@ def test_a_run_that_was_killed_converges_when_run_again(
 ) -> None:
     host.check_output("docker rm --force proxy && docker image rm --force $(docker image ls --quiet streamkeep/proxy)")
     host.check_output("rm /etc/streamkeep/tls/fullchain.pem /opt/streamkeep/compose.yaml")
+    host.check_output(
+        "for start in 1 2 3 4 5 6; do systemctl restart streamkeep || result=$?; done; test $result -gt 0"
+    )
+    assert "repeated too quickly" in host.check_output("journalctl --unit streamkeep --lines 5 --no-pager")
     for moment in ("TASK [certificates : Generate", "TASK [images : Build the image of proxy"):
         run = subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
