@@ -114,7 +114,7 @@ def test_another_system_is_refused(deploy: Deploy, host: Host) -> None:
         (
             "stack",
             '{"stack_subnets": {"frontend": "nonsense: [", "backend": "172.31.242.0/28", '
-            '"monitoring": "172.31.243.0/28"}}',
+            '"monitoring": "172.31.243.0/28", "egress": "172.31.244.0/28"}}',
             "/opt/streamkeep/compose.yaml",
         ),
         (
