@@ -175,13 +175,11 @@ def test_a_relay_that_starts_again_goes_on(
         json.loads(line) for line in host.check_output("docker logs --since 2m relay").splitlines()
     ]
     assert any(line["event"] == "relay" and line["result"] == "running" for line in said)
-    pid = host.check_output(
-        "docker top relay -o pid,args | awk '/supervisor.relay/ && !/docker-init/ {print $1}'"
-    ).split()
-    host.check_output(f"kill -STOP {' '.join(pid)}")
+    pid = host.check_output("docker top relay -o pid,args | awk '$2 == \"python3\" {print $1}'")
+    host.check_output(f"kill -STOP {pid}")
     try:
         host.check_output("docker exec relay touch -d '30 seconds ago' /tmp/heartbeat")
         assert host.run("docker exec relay python3 -m supervisor.health").rc == 1
     finally:
-        host.check_output(f"kill -CONT {' '.join(pid)}")
+        host.check_output(f"kill -CONT {pid}")
     eventually(lambda: host.run("docker exec relay python3 -m supervisor.health").rc == 0, 10, "it goes on")
