@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 import testinfra
+from api import Api
 from outside import Outside, Publisher, Site, Stranger, pace, patient
 from testinfra.host import Host
 
@@ -30,6 +31,7 @@ VARIABLES = (
     "disposable_host",
     "disposable_host_slowness",
     "streamkeep_domain",
+    "streamkeep_relay",
 )
 
 
@@ -97,6 +99,7 @@ def site(request: pytest.FixtureRequest) -> Site:
         ssh_arguments=values["ansible_ssh_common_args"],
         domain=values["streamkeep_domain"],
         outside=(Path(lab) / "outside").read_text(encoding="utf-8").strip() if lab else "",
+        relays=bool(values["streamkeep_relay"]),
     )
 
 
@@ -144,6 +147,19 @@ def address6(host: Host, site: Site, outside: Outside) -> str:
 def outside(site: Site) -> Outside:
     """Give a machine that is not the host."""
     return Outside(site.outside)
+
+
+@pytest.fixture(scope="module")
+def api(site: Site, outside: Outside, host: Host) -> Iterator[Api]:
+    """The API for an admin who exists for the probes of a file alone."""
+    manage = "docker exec python-orchestrator flask streamkeep user"
+    host.run(f"{manage} create probe-admin --role admin")
+    host.check_output(f"{manage} enable probe-admin")
+    made = json.loads(host.check_output(f"{manage} reset-password probe-admin"))
+    user = Api(site, outside)
+    user.sign_in("probe-admin", made["password"])
+    yield user
+    host.check_output(f"{manage} disable probe-admin")
 
 
 @pytest.fixture

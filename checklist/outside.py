@@ -40,7 +40,7 @@ def eventually(probe: Callable[[], T], seconds: float, what: str) -> T:
 
 @dataclass(frozen=True)
 class Site:
-    """The host as its inventory describes it."""
+    """The host as its inventory describes it; *relays* tells whether it passes streams on."""
 
     address: str
     user: str
@@ -48,6 +48,7 @@ class Site:
     ssh_arguments: str
     domain: str
     outside: str
+    relays: bool
 
 
 @dataclass

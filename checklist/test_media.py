@@ -20,19 +20,6 @@ Manage = Callable[..., list[dict[str, str]]]
 NOMINAL_KBPS = 1500 + 96  # what outside.CLIP tells its encoders
 
 
-@pytest.fixture(scope="module")
-def api(site: Site, outside: Outside, host: Host) -> Iterator[Api]:
-    """The API for an admin who exists for these probes alone."""
-    manage = "docker exec python-orchestrator flask streamkeep user"
-    host.run(f"{manage} create probe-media --role admin")
-    host.check_output(f"{manage} enable probe-media")
-    made = json.loads(host.check_output(f"{manage} reset-password probe-media"))
-    user = Api(site, outside)
-    user.sign_in("probe-media", made["password"])
-    yield user
-    host.check_output(f"{manage} disable probe-media")
-
-
 def playlist(site: Site, slug: str, folder: str = "hls", rendition: str = "source") -> str:
     return f"https://{site.address}/{folder}/{slug}/{rendition}/index.m3u8"
 

@@ -114,7 +114,7 @@ def test_another_system_is_refused(deploy: Deploy, host: Host) -> None:
         (
             "stack",
             '{"stack_subnets": {"frontend": "nonsense: [", "backend": "172.31.242.0/28", '
-            '"monitoring": "172.31.243.0/28"}}',
+            '"monitoring": "172.31.243.0/28", "egress": "172.31.244.0/28"}}',
             "/opt/streamkeep/compose.yaml",
         ),
         (
@@ -143,6 +143,7 @@ def test_a_configuration_that_its_program_refuses_never_replaces_the_running_one
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_run_that_was_killed_converges_when_run_again(
     command: list[str], deploy: Deploy, host: Host, site: Site, outside: Outside
 ) -> None:

@@ -43,7 +43,7 @@ def test_none_shows_where_people_look(
     url = f"https://{site.address}/hls/probe-canary/index.m3u8"
     eventually(lambda: outside.get(url)[0] == 200, 20, "the canary plays")
     outside.is_refused(f"rtmp://{site.address}:1935/live", playpath + "x")
-    containers = "proxy python-orchestrator python-worker nginx-rtmp ffmpeg"
+    containers = "proxy python-orchestrator python-worker nginx-rtmp ffmpeg" + " relay" * site.relays
     places = {
         "docker inspect": f"docker inspect {containers}",
         "logs": f"for c in {containers}; do docker logs $c 2>&1; done",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from outside import Site
 from testinfra.host import Host
 
 
@@ -20,11 +21,12 @@ def test_the_engine_is_configured(host: Host) -> None:
     assert "0.0.0.0:2375" not in host.check_output("ss -ltn")
 
 
-def test_the_stack_has_three_networks_and_two_lead_nowhere(host: Host) -> None:
+def test_the_stack_has_few_networks_and_two_lead_nowhere(host: Host, site: Site) -> None:
     form = "'{{.Name}} {{.Internal}}'"
     names = "$(docker network ls --quiet --filter label=com.docker.compose.project=streamkeep)"
     found = sorted(host.check_output(f"docker network inspect --format {form} {names}").splitlines())
-    assert found == ["streamkeep_backend true", "streamkeep_frontend false", "streamkeep_monitoring true"]
+    expected = ["streamkeep_backend true", "streamkeep_frontend false", "streamkeep_monitoring true"]
+    assert found == sorted(expected + ["streamkeep_egress false"] * site.relays)
 
 
 def test_the_database_is_for_the_app_alone(host: Host) -> None:

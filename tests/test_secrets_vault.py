@@ -101,13 +101,16 @@ def test_what_is_wrong_is_told_and_nothing_is_lost(environment: Path, spoil: str
     assert said in " ".join((done.stdout + done.stderr).split())
 
 
-def test_a_rotated_secret_is_new_and_the_former_jwt_secret_is_kept() -> None:
+def test_a_rotated_secret_is_new_and_the_former_one_is_kept_where_it_is_needed() -> None:
     first = completed({}, [])
-    assert first["jwt_secret_previous"] == ""
+    assert first["jwt_secret_previous"] == first["data_key_previous"] == ""
     assert completed(first, []) == first
-    second = completed(first, ["jwt_secret", "admin_password"])
-    assert second["jwt_secret"] != first["jwt_secret"]
-    assert second["jwt_secret_previous"] == first["jwt_secret"]
+    second = completed(first, ["jwt_secret", "data_key", "admin_password"])
+    for name in ("jwt_secret", "data_key"):
+        assert len(first[name]) == 64
+        assert second[name] != first[name]
+        assert second[f"{name}_previous"] == first[name]
+    assert "admin_password_previous" not in second
     assert second["admin_password"] != first["admin_password"]
     assert second["metrics_password"] == first["metrics_password"]
 

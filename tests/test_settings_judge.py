@@ -24,6 +24,8 @@ GOOD: dict[str, Any] = {
     "streamkeep_ladder": [{"name": "source"}, {"name": "480p", "height": 480, "video_kbps": 900, "audio_kbps": 96}],
     "streamkeep_never_ban": ["203.0.113.9", "2001:db8::/48"],
     "streamkeep_ban_retries": 5,
+    "streamkeep_relay": True,
+    "streamkeep_relay_networks": ["192.168.7.0/24", "fd00:7::/64"],
     "docker_log_max_files": 3,
 }
 PRIVATE = {"streamkeep_acme_directory_url": "https://ca.streams.test/acme/directory"}
@@ -63,6 +65,9 @@ def test_good_settings_are_let_through() -> None:
         ({"streamkeep_publisher_sources": ["10.0.0.1/33"]}, "no network in CIDR form"),
         ({"streamkeep_never_ban": ["0.0.0.0/0"]}, "which is everybody"),
         ({"streamkeep_never_ban": ["me"]}, "streamkeep_never_ban holds 'me'"),
+        ({"streamkeep_relay": "perhaps"}, "streamkeep_relay"),
+        ({"streamkeep_relay_networks": ["0.0.0.0/0"]}, "opens your own networks"),
+        ({"streamkeep_relay_networks": ["10.0.0.1/8"]}, "write 10.0.0.0/8"),
         ({"streamkeep_ban_retries": 0}, "write a number from 1 to 100"),
         ({"streamkeep_ban_seconds": 1}, "write a number from 10"),
         ({"streamkeep_max_concurrent_streams": 0}, "write a number from 1 to 200"),

@@ -40,6 +40,7 @@ def environment(folder: Path) -> dict[str, str]:
         "FLASK_APP": "orchestrator",
         "DATABASE_PATH": str(folder / "database.db"),
         "JWT_SECRET": secrets.token_hex(32),
+        "DATA_KEY": secrets.token_hex(32),
         "ADMIN_PASSWORD": secrets.token_hex(16) + "aA1!",
         "MAX_CONCURRENT_STREAMS": "100",
         "API_RATE_LIMIT_PER_MINUTE": "1000000",

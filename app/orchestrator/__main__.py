@@ -13,7 +13,7 @@ from pathlib import Path
 from flask_migrate import upgrade
 from sqlalchemy import update
 
-from . import accounts, create_app
+from . import accounts, create_app, relays
 from .clock import now
 from .database import db
 from .models import Session
@@ -32,6 +32,7 @@ def prepare() -> None:
     settings = app.config["STREAMKEEP"]
     with app.app_context():
         upgrade()
+        relays.seal_anew()
         accounts.ensure_admin(settings.admin_username, settings.admin_password)
         # Whoever was live when we stopped has from now on the usual time to be heard again.
         db.session.execute(update(Session).where(Session.ended_at.is_(None)).values(updated_at=now()))

@@ -1,4 +1,4 @@
-"""What the other containers ask: nginx-rtmp, who may publish; ffmpeg, what is live.
+"""What the other containers ask: nginx-rtmp, who may publish; ffmpeg, what is live; the relay, where it goes besides.
 
 Callers are known by the address of their socket, which containers without capabilities cannot forge. Everybody else is
 told that there is nothing here. Callbacks: https://github.com/arut/nginx-rtmp-module/wiki/Directives#notify
@@ -12,7 +12,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Blueprint, Response, abort, current_app, request
 
-from . import keys, recordings, sessions, viewing
+from . import keys, recordings, relays, sessions, viewing
 from .events import note
 from .keys import Refused
 from .metrics import callback_seconds, key_refusals, streams_started
@@ -146,6 +146,25 @@ def streams() -> dict[str, Any]:
         for session in sessions.live()
     ]
     return {"streams": streams, "discards": sorted(recordings.discarded())}
+
+
+@blueprint.get("/relays")
+def wanted_relays() -> dict[str, Any]:
+    """Return what is to be passed on to other servers, with their keys: for the relay alone."""
+    _only_for(_settings().relay_peers)
+    return {"relays": relays.wanted()}
+
+
+@blueprint.post("/relays")
+def relay_states() -> Response:
+    """Note what the relay says of what it passes on."""
+    _only_for(_settings().relay_peers)
+    try:
+        said = [(str(one["id"]), str(one["state"]), one["reason"]) for one in request.get_json()["relays"]]
+        relays.report(said)
+    except (KeyError, TypeError, ValueError):
+        abort(400)
+    return _yes()
 
 
 @blueprint.get("/viewing")

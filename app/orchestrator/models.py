@@ -91,6 +91,27 @@ class StreamKey(Base):
     record: Mapped[bool] = mapped_column(default=False)
     owner: Mapped[User | None] = relationship(back_populates="keys")
     sessions: Mapped[list[Session]] = relationship(back_populates="stream_key", cascade="all, delete-orphan")
+    relays: Mapped[list[Relay]] = relationship(back_populates="stream_key", cascade="all, delete-orphan")
+
+
+class Relay(Base):
+    """A server of somebody else to which a stream is passed on.
+
+    *server* is rtmp(s)://host[:port]/app; *secret* is the stream key for it, sealed (`sealing`). *state*, *reason* and
+    *state_at* are what the relay said last.
+    """
+
+    __tablename__ = "relays"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True, default=_id)
+    stream_key_id: Mapped[int] = mapped_column(ForeignKey("stream_keys.id", ondelete="CASCADE"), index=True)
+    server: Mapped[str] = mapped_column(String(200))
+    secret: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    state: Mapped[str] = mapped_column(String(16), default="waiting")
+    reason: Mapped[str | None] = mapped_column(String(32), default=None)
+    state_at: Mapped[datetime | None] = mapped_column(default=None)
+    stream_key: Mapped[StreamKey] = relationship(back_populates="relays")
 
 
 class Session(Base):

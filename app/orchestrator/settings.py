@@ -15,7 +15,7 @@ from pathlib import Path
 DEFAULTS_SEEN_IN_THE_WILD = frozenset(
     {"replace_me", "changeme", "change_me", "secret", "password", "admin", "default", "your_secret_here", "jwt_secret"}
 )
-JWT_SECRET_CHARACTERS = 32
+KEY_CHARACTERS = 32
 ADMIN_PASSWORD_CHARACTERS = 16
 
 
@@ -31,6 +31,8 @@ class Settings:
     """What the orchestrator was told. Addresses are IP addresses, limits are counts.
 
     *jwt_secret_previous* is the secret before the last rotation: what it signed holds until it expires. Empty: none.
+    *data_key* seals what others entrusted to us, *data_key_previous* did so before the last rotation.
+    *relay_peers* ask what is to be passed on to other servers; empty: this host passes nothing on.
     *log_file* is where fail2ban reads what also goes to standard output; None: nowhere.
     """
 
@@ -39,6 +41,8 @@ class Settings:
     jwt_secret_previous: str
     admin_username: str
     admin_password: str
+    data_key: str
+    data_key_previous: str
     max_concurrent_streams: int
     api_rate_limit_per_minute: int
     login_rate_limit_per_minute: int
@@ -47,6 +51,7 @@ class Settings:
     trusted_proxy: str
     rtmp_peers: frozenset[str]
     media_peers: frozenset[str]
+    relay_peers: frozenset[str]
     metrics_peers: Networks
     rtmp_stat_url: str
     hls_path: Path
@@ -134,11 +139,11 @@ def _networks(environment: Mapping[str, str], name: str) -> Networks:
         ) from None
 
 
-def _previous_secret(environment: Mapping[str, str]) -> str:
-    """Return the JWT secret before the last rotation, empty where there was none."""
-    if not _secret(environment, "JWT_SECRET_PREVIOUS"):
+def _previous_secret(environment: Mapping[str, str], name: str) -> str:
+    """Return the secret *name* before the last rotation, empty where there was none."""
+    if not _secret(environment, f"{name}_PREVIOUS"):
         return ""
-    return _checked_secret(environment, "JWT_SECRET_PREVIOUS", JWT_SECRET_CHARACTERS)
+    return _checked_secret(environment, f"{name}_PREVIOUS", KEY_CHARACTERS)
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
@@ -149,10 +154,12 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
     """
     return Settings(
         database_path=Path(environment.get("DATABASE_PATH", "/app/data/database.db")),
-        jwt_secret=_checked_secret(environment, "JWT_SECRET", JWT_SECRET_CHARACTERS),
-        jwt_secret_previous=_previous_secret(environment),
+        jwt_secret=_checked_secret(environment, "JWT_SECRET", KEY_CHARACTERS),
+        jwt_secret_previous=_previous_secret(environment, "JWT_SECRET"),
         admin_username=environment.get("ADMIN_USERNAME", "admin"),
         admin_password=_admin_password(environment),
+        data_key=_checked_secret(environment, "DATA_KEY", KEY_CHARACTERS),
+        data_key_previous=_previous_secret(environment, "DATA_KEY"),
         max_concurrent_streams=_count(environment, "MAX_CONCURRENT_STREAMS", 10),
         api_rate_limit_per_minute=_count(environment, "API_RATE_LIMIT_PER_MINUTE", 60),
         login_rate_limit_per_minute=_count(environment, "LOGIN_RATE_LIMIT_PER_MINUTE", 10),
@@ -161,6 +168,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         trusted_proxy=environment.get("TRUSTED_PROXY", ""),
         rtmp_peers=_peers(environment, "RTMP_PEERS"),
         media_peers=_peers(environment, "MEDIA_PEERS"),
+        relay_peers=_peers(environment, "RELAY_PEERS"),
         metrics_peers=_networks(environment, "METRICS_PEERS"),
         rtmp_stat_url=environment.get("RTMP_STAT_URL", ""),
         hls_path=Path(environment.get("HLS_PATH", "/var/hls")),

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 from browsers import Browser
-from callers import MEDIA, PROXY, RTMP
+from callers import MEDIA, PROXY, RELAY, RTMP
 from flask import Flask
 from flask.testing import FlaskClient
 from flask_migrate import upgrade
-from orchestrator import accounts, cli, create_app, keys, logins, sessions
+from orchestrator import accounts, cli, create_app, keys, logins, relays, sessions
 from orchestrator.database import db
 from orchestrator.settings import Settings, from_environment
 from people import Person
@@ -25,6 +25,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return {
         "DATABASE_PATH": str(tmp_path / "database.db"),
         "JWT_SECRET": secrets.token_hex(32),
+        "DATA_KEY": secrets.token_hex(32),
         "ADMIN_PASSWORD": secrets.token_hex(16) + "aA1!",
         "MAX_CONCURRENT_STREAMS": "3",
         "API_RATE_LIMIT_PER_MINUTE": "10000",
@@ -33,6 +34,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "PUBLIC_DOMAIN": "streams.test",
         "RTMP_PEERS": RTMP,
         "MEDIA_PEERS": MEDIA,
+        "RELAY_PEERS": RELAY,
         "TRUSTED_PROXY": PROXY,
         "SECURITY_CONTACT": "security@streams.test",
     }
@@ -88,7 +90,7 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     def shifted() -> datetime:
         return real() + offset[0]
 
-    for module in (accounts, cli, keys, logins, sessions):
+    for module in (accounts, cli, keys, logins, relays, sessions):
         monkeypatch.setattr(module, "now", shifted)
     return pass_by
 

@@ -58,7 +58,7 @@ def test_every_operation_is_described(app: Flask, document: dict[str, Any]) -> N
 
 
 def test_no_field_is_taken_that_is_not_described(document: dict[str, Any]) -> None:
-    for name in ("Credentials", "NewKey", "KeyChange", "NewUser", "UserChange", "PasswordChange", "Kick"):
+    for name in ("Credentials", "NewKey", "KeyChange", "NewUser", "UserChange", "PasswordChange", "Kick", "NewRelay"):
         assert document["components"]["schemas"][name]["additionalProperties"] is False, name
 
 

@@ -6,7 +6,7 @@ from flask import Flask
 from flask_smorest import Api
 
 from ..problems import Problem, problem
-from . import auth, docs, invitations, keys, recordings, streams, users
+from . import auth, docs, invitations, keys, recordings, relays, streams, users
 
 
 class ProblemApi(Api):
@@ -34,6 +34,6 @@ def configure(app: Flask) -> None:
         },
     )
     api = ProblemApi(app)
-    for module in (auth, users, keys, invitations, streams, recordings):
+    for module in (auth, users, keys, invitations, relays, streams, recordings):
         api.register_blueprint(module.blueprint)
     app.register_blueprint(docs.blueprint)

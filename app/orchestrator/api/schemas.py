@@ -9,6 +9,7 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 
 from ..keys import SYNTAX
 from ..models import ROLES, VISIBILITIES
+from ..relays import LONGEST_KEY, LONGEST_SERVER, REASONS, STATES
 
 
 class UtcTime(fields.AwareDateTime):
@@ -227,3 +228,38 @@ class RecordingOut(Schema):
     file = fields.String(required=True)
     started_at = UtcTime(required=True)
     size = fields.Integer(required=True, metadata={"description": "Bytes."})
+
+
+class NewRelay(Schema):
+    """A server of somebody else to which a stream is to be passed on."""
+
+    server = fields.String(
+        required=True,
+        validate=validate.Length(1, LONGEST_SERVER),
+        metadata={"description": "rtmp://HOST[:PORT]/APP or rtmps://HOST[:PORT]/APP, without user, query or fragment."},
+    )
+    stream_key = fields.String(
+        required=True,
+        load_only=True,
+        validate=validate.Length(1, LONGEST_KEY),
+        metadata={"description": "What that server gave you. It is never shown again.", "writeOnly": True},
+    )
+
+
+class RelayOut(Schema):
+    """A server to which a stream is passed on, and what becomes of that; the key for it is not shown."""
+
+    id = fields.String(required=True)
+    server = fields.String(required=True)
+    created_at = UtcTime(required=True)
+    state = fields.String(
+        required=True,
+        validate=validate.OneOf(STATES),
+        metadata={"description": "waiting: for the stream, or to try again; refused: tried again, but see why."},
+    )
+    reason = fields.String(
+        required=True,
+        allow_none=True,
+        validate=validate.OneOf([*REASONS, None]),
+        metadata={"description": "Why it does not run."},
+    )

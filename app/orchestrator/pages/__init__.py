@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from . import account, dashboard, keys, media, public, reports, session, users
+from . import account, dashboard, keys, media, public, relays, reports, session, users
 from .blueprint import blueprint
 from .errors import told
 
-__all__ = ["account", "blueprint", "dashboard", "keys", "media", "public", "reports", "session", "told", "users"]
+__all__ = [
+    "account",
+    "blueprint",
+    "dashboard",
+    "keys",
+    "media",
+    "public",
+    "relays",
+    "reports",
+    "session",
+    "told",
+    "users",
+]

@@ -11,7 +11,7 @@ from flask import abort, current_app, redirect, render_template, request, url_fo
 from flask.typing import ResponseReturnValue
 from flask_jwt_extended import current_user
 
-from .. import keys, recordings, sessions
+from .. import keys, recordings, relays, sessions
 from ..api.keys import reachable
 from ..models import VISIBILITIES, StreamKey
 from ..settings import Settings
@@ -29,6 +29,8 @@ SAID = {
     "kicked": "The stream ends within seconds, and nobody can publish under its name for a minute.",
     "withdrawn": "No invitation counts any more. Who watches by one is out within half a minute.",
     "discarded": "The recording is gone.",
+    "passed-on": "The stream is passed on there whenever it is live.",
+    "kept-here": "The stream is not passed on there any more.",
     "deleted": "The stream and its history are gone.",
 }
 
@@ -80,7 +82,18 @@ def create_stream() -> ResponseReturnValue:
     return _secret(key, secret, HTTPStatus.CREATED)
 
 
-def _page(key: StreamKey) -> dict[str, object]:
+def relays_of(key: StreamKey) -> dict[str, object]:
+    """Return what is shown of where the stream of *key* is passed on to."""
+    return {
+        "relays": relays.shown(key),
+        "relay_reasons": relays.REASONS,
+        "relays_possible": relays.possible(),
+        "most_relays": relays.MOST,
+        "longest_relay_key": relays.LONGEST_KEY,
+    }
+
+
+def page_of(key: StreamKey) -> dict[str, object]:
     """Return what the page of *key* shows."""
     session = sessions.of_key(key)
     recent, total = sessions.history([key], 1, RECENT)
@@ -91,6 +104,7 @@ def _page(key: StreamKey) -> dict[str, object]:
         "recent": recent,
         "total": total,
         "recordings": recordings.of([key], _settings().recordings_path),
+        **relays_of(key),
         "may_change": current_user.role in MANAGERS,
     }
 
@@ -101,7 +115,7 @@ def stream(slug: str) -> ResponseReturnValue:
     """Show a stream: its settings, its history, and what can be done with it."""
     key = reachable(slug)
     said = SAID.get(request.args.get("said", ""))
-    return render_template("key.html", form=None, said=said, visibilities=VISIBILITIES, **_page(key))
+    return render_template("key.html", form=None, said=said, visibilities=VISIBILITIES, **page_of(key))
 
 
 @blueprint.post("/streams/<slug>")
@@ -113,7 +127,7 @@ def change_stream(slug: str) -> ResponseReturnValue:
         fields = key_fields(request.form)
         keys.change(key, **fields)
     except keys.KeyProblem as problem:
-        return _refused("key.html", problem, **_page(key))
+        return _refused("key.html", problem, **page_of(key))
     actor("key", "changed", slug=slug, fields=sorted(fields))
     return redirect(url_for("pages.stream", slug=slug, said="changed"), HTTPStatus.SEE_OTHER)
 

@@ -14,6 +14,7 @@ from .log import note
 
 GRACE = 8.0  # seconds that ffmpeg gets to write the end of what it writes
 SLOWEST_RETRY = 10.0  # seconds
+LASTS = 30.0  # seconds after which a program was no failure, so that the next try comes soon
 LAST_WORDS = 3  # lines of ffmpeg's complaints that are kept
 LONGEST_LINE = 500  # characters
 # The kernel ends a child whose parent was killed (prctl(2), PR_SET_PDEATHSIG). Parent is the thread that started it: a
@@ -21,13 +22,13 @@ LONGEST_LINE = 500  # characters
 DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 
 
-def last_words(process: subprocess.Popen[str]) -> list[str]:
-    """Wait for *process* and return the last lines that it complained with.
+def last_words(process: subprocess.Popen[str], lines: int = LAST_WORDS) -> list[str]:
+    """Wait for *process* and return the last *lines* that it complained with.
 
     A broken source makes ffmpeg complain with each frame, for hours: no more than the end is kept in memory.
     """
     assert process.stderr  # noqa: S101  # tells mypy what Popen was called with
-    kept: deque[str] = deque(maxlen=LAST_WORDS)
+    kept: deque[str] = deque(maxlen=lines)
     while line := process.stderr.readline(LONGEST_LINE):
         kept.append(line.rstrip())
     process.stderr.close()
@@ -39,6 +40,8 @@ class Child(ABC):
     """Runs until `stop`. Subclasses say in `_once` what is run; *event* is what the log calls it."""
 
     event = "stream"
+    first_retry = 1.0  # seconds
+    slowest_retry = SLOWEST_RETRY
 
     def __init__(self, slug: str, session: str) -> None:
         self.slug = slug
@@ -84,7 +87,7 @@ class Child(ABC):
 
     def _run(self) -> None:
         """Run until told to stop."""
-        wait = 0.5
+        wait = self.first_retry / 2
         while not self._stopping.is_set():
             began = time.monotonic()
             try:
@@ -93,14 +96,17 @@ class Child(ABC):
                 note(self.event, slug=self.slug, result="unplayable", reason=str(reason))
             except OSError as error:  # a full disk, no more processes: other streams go on, this one tries again
                 note(self.event, slug=self.slug, result="failed", reason=error.strerror)
-            wait = 0.5 if time.monotonic() - began > 30 else min(wait * 2, SLOWEST_RETRY)
+            lasted = time.monotonic() - began > LASTS
+            wait = self.first_retry if lasted else min(wait * 2, self.slowest_retry)
             self._stopping.wait(wait)
 
-    def _spawn(self, command: list[str], stdout: int, stderr: int) -> subprocess.Popen[str]:
+    def _spawn(
+        self, command: list[str], stdout: int, stderr: int, stdin: int = subprocess.DEVNULL
+    ) -> subprocess.Popen[str]:
         """Start *command*, known to `stop` from its first moment."""
         self._process = subprocess.Popen(
             [*DIES_WITH_US, *command],
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=stdout,
             stderr=stderr,
             text=True,

@@ -35,6 +35,20 @@ class Answer:
     discards: tuple[str, ...] = ()
 
 
+def asked(url: str, body: bytes | None = None) -> Any:
+    """Return the JSON that the orchestrator answers when asked for *url*, or told *body* there.
+
+    Raises:
+        NoAnswer: no answer within 3 s, or one that can't be understood.
+    """
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310  # our own URL
+    try:
+        with urllib.request.urlopen(request, timeout=3) as answer:  # noqa: S310  # likewise
+            return json.loads(answer.read(LARGEST_ANSWER) or b"null")
+    except (OSError, HTTPException, ValueError) as error:
+        raise NoAnswer(type(error).__name__) from None
+
+
 def fetch(url: str) -> Answer:
     """Return what the orchestrator answers.
 
@@ -44,11 +58,10 @@ def fetch(url: str) -> Answer:
         NoAnswer: no answer within 3 s, or one that can't be understood.
     """
     try:
-        with urllib.request.urlopen(url, timeout=3) as answer:  # noqa: S310  # our own configuration's URL
-            said = json.loads(answer.read(LARGEST_ANSWER))
-            streams = {s["slug"]: _stream(s) for s in said["streams"] if SLUG.fullmatch(s["slug"])}
-            return Answer(streams, tuple(path for path in said.get("discards", []) if RECORDING.fullmatch(path)))
-    except (OSError, HTTPException, ValueError, KeyError, TypeError, AttributeError) as error:
+        said = asked(url)
+        streams = {s["slug"]: _stream(s) for s in said["streams"] if SLUG.fullmatch(s["slug"])}
+        return Answer(streams, tuple(path for path in said.get("discards", []) if RECORDING.fullmatch(path)))
+    except (KeyError, TypeError, AttributeError) as error:
         raise NoAnswer(type(error).__name__) from None
 
 

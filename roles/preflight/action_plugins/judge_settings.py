@@ -132,6 +132,18 @@ def bans(settings: Settings) -> Problems:
             yield f"streamkeep_never_ban holds {value}, which is everybody: list the few that are never to be banned."
 
 
+def relay(settings: Settings) -> Problems:
+    """Judge which private networks streams may be passed on to."""
+    networks = settings.get("streamkeep_relay_networks") or []
+    yield from _networks("streamkeep_relay_networks", networks)
+    for value in networks:
+        if str(value).endswith("/0"):
+            yield (
+                f"streamkeep_relay_networks holds {value}, which opens your own networks to every streamer: list the "
+                "few that are meant; the internet needs no entry."
+            )
+
+
 def numbers(settings: Settings) -> Problems:
     """Judge the limits."""
     ranges = {
@@ -204,6 +216,7 @@ RULES: tuple[Callable[[Settings], Problems], ...] = (
     extra_names,
     sources,
     bans,
+    relay,
     numbers,
     reboot_time,
     ladder,

@@ -31,14 +31,16 @@ def password(length: int = 28) -> str:
 
 GENERATORS = {
     "jwt_secret": lambda: secrets.token_hex(32),  # 32 bytes: RFC 7518, section 3.2, for HS256
+    "data_key": lambda: secrets.token_hex(32),
     "admin_password": password,
     "metrics_password": password,
     "grafana_admin_password": password,
 }
 
 
-# Where the former value of a secret is kept when it is rotated, so that what it signed holds until it expires.
-KEPT = {"jwt_secret": "jwt_secret_previous"}
+# Where the former value of a secret is kept when it is rotated, so that what it signed holds until it expires, and what
+# it sealed can be opened and sealed anew.
+KEPT = {"jwt_secret": "jwt_secret_previous", "data_key": "data_key_previous"}
 
 
 def completed(known: dict[str, str], rotate: list[str]) -> dict[str, str]:
