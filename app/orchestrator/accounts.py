@@ -70,11 +70,11 @@ def authenticate(name: str, password: str) -> User | None:
     return user if user and matches and user.disabled_at is None else None
 
 
-def generate_password() -> str:
-    """Return a random password of 24 characters with all four classes."""
+def generate_password(name: str) -> str:
+    """Return a random password for the user *name*, of 24 characters with all four classes."""
     while True:
         value = "".join(secrets.choice("".join(CLASSES)) for _ in range(24))
-        if all(any(c in kind for c in value) for kind in CLASSES):
+        if all(any(c in kind for c in value) for kind in CLASSES) and name.lower() not in value.lower():
             return value
 
 
@@ -100,7 +100,7 @@ def create(name: str, role: str, password: str | None = None) -> tuple[User, str
         raise AccountProblem(f"A role is one of {', '.join(ROLES)}.")
     if find(name) is not None:
         raise AccountProblem(f"{name} exists already: choose another name.")
-    password = password or generate_password()
+    password = password or generate_password(name)
     judge_password(name, password)
     user = User(name=name, password_hash=hasher.hash(password), role=role)
     db.session.add(user)
@@ -110,7 +110,7 @@ def create(name: str, role: str, password: str | None = None) -> tuple[User, str
 
 def set_password(user: User, password: str | None = None) -> str:
     """Give *user* a new password (generated when none is given), end whatever was signed in, and return it."""
-    password = password or generate_password()
+    password = password or generate_password(user.name)
     judge_password(user.name, password)
     user.password_hash = hasher.hash(password)
     logins.revoke_all(user)

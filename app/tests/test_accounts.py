@@ -28,3 +28,9 @@ def test_a_change_is_saved(app: Flask, change: Callable[[User], object], shows: 
     db.session.rollback()
     shown = shows(accounts.known("ann"))
     assert accounts.authenticate("ann", shown) if isinstance(shown, str) else shown
+
+
+def test_a_generated_password_never_holds_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter(f"xANNx{'Aa1!' * 5}"[:24] + "Bb2?" * 6)
+    monkeypatch.setattr(accounts.secrets, "choice", lambda _alphabet: next(drawn))
+    assert accounts.generate_password("ann") == "Bb2?" * 6

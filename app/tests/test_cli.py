@@ -101,7 +101,7 @@ def test_a_problem_is_one_sentence(
 
 
 def test_a_password_that_was_chosen_outlives_a_restart_and_a_newly_deployed_one_replaces_it(app: Flask) -> None:
-    deployed, chosen, next_one = (accounts.generate_password() for _ in range(3))
+    deployed, chosen, next_one = (accounts.generate_password("admin") for _ in range(3))
     accounts.ensure_admin("boss", deployed)
     boss = accounts.known("boss")
     accounts.set_password(boss, chosen)
