@@ -260,12 +260,18 @@ def test_a_renewal_cuts_nobody_off(
 def test_a_failed_renewal_is_loud_and_keeps_the_old_one(
     site: Site, outside: Outside, host: Host, issued: Authority
 ) -> None:
-    before = serials(outside, site)
-    host.check_output(MAKE_DUE)
     since = host.check_output("date +%s")
+    before: set[str] = set()
 
     def fails_saying(sentence: str) -> bool:
-        failed = host.run("systemctl start certbot.service").rc != 0
+        # Pebble takes one authorization in a hundred for still valid, whatever it is told, and then asks nobody.
+        for _ in range(3):
+            host.check_output(MAKE_DUE)
+            before.clear()
+            before.update(serials(outside, site))
+            failed = host.run("systemctl start certbot.service").rc != 0
+            if failed:
+                break
         state = host.run("systemctl is-failed certbot.service").stdout.strip()
         told = host.check_output(f"journalctl --no-pager --unit certbot --since @{since}")
         host.check_output("systemctl reset-failed certbot.service")
@@ -352,7 +358,8 @@ def test_the_alarm_comes_before_the_end(host: Host, made: Callable[[str, str], N
         host.check_output(INSTALL)
         assert host.run("systemctl start streamkeep-certificate-check").rc == status
         assert set(days_left(host).values()) == {hours // 24}
-    assert host.check_output("systemctl is-failed streamkeep-certificate-check") == "failed"
+    # By and by, because its own timer may run it once more at this very moment.
+    eventually(lambda: host.run("systemctl is-failed streamkeep-certificate-check").rc == 0, 10, "it stays failed")
     told = host.check_output("journalctl --no-pager --unit streamkeep-certificate-check --lines 10")
     assert '"result":"ending"' in told
     assert "The certificate on port 443 is ending (days left: 0)" in told

@@ -47,7 +47,6 @@ def test_the_daemon_does_as_it_is_told(host: Host, info: Any) -> None:
     options = " ".join(info["SecurityOptions"])
     assert re.search("name=seccomp,profile=(builtin|default)", options)  # its own, called either by the release
     assert "name=userns" in options
-    assert "name=no-new-privileges" in options
     assert info["LiveRestoreEnabled"]
     assert not info["ExperimentalBuild"]
     assert info["Driver"] == "overlay2"  # 2.6
