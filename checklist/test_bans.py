@@ -153,6 +153,8 @@ def test_a_ban_is_lifted_by_the_playbook(
     ("file", "bad"),
     [
         ("filter.d/streaming-app.conf", "failregex = ^(<ADDR>"),
+        ("action.d/streamkeep-drop.conf", "blocktype"),
+        ("action.d/streamkeep-drop.conf", "[Definition]\nactionban = %(there-is-none)s"),
         ("jail.d/streamkeep.local", "action = iptables-allports[chain"),
         ("jail.d/streamkeep.local", "filter = there-is-none"),
     ],
@@ -200,7 +202,7 @@ def test_an_ipv6_address_is_recognised(host: Host) -> None:
     if host.run("ip6tables --list-rules DOCKER-USER").rc != 0:
         pytest.skip("not-testable: this kernel has no IPv6 tables to put a ban into")
     eventually(lambda: jails_of(host, "2001:db8::66") == ["streaming-rtmp"], 10, "it is banned")
-    assert "-s 2001:db8::66/128 -j " in host.check_output("ip6tables --list-rules f2b-streaming-rtmp")
+    assert "-s 2001:db8::66/128 -j DROP" in host.check_output("ip6tables --list-rules f2b-streaming-rtmp")
     host.check_output("fail2ban-client unban 2001:db8::66")
     assert jails_of(host, "2001:db8::66") == []
 

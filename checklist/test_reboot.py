@@ -33,11 +33,11 @@ def answers(outside: Outside, site: Site) -> bool:
 
 def wall(host: Host) -> dict[str, list[str]]:
     """Return the rules that are ours, of both families; fail2ban adds its own when it has somebody to ban."""
-    chains = ("ufw-user-input", "DOCKER-USER", "STREAMKEEP-INGRESS", "STREAMKEEP-CONTAINERS")
+    chains = ("DOCKER-USER", "STREAMKEEP-INGRESS", "STREAMKEEP-CONTAINERS")
     rules = {
         f"{tool} {chain}": host.run(f"{tool} --wait --list-rules {chain}").stdout.splitlines()
-        for tool in ("iptables", "ip6tables")
-        for chain in chains
+        for tool, ufw in (("iptables", "ufw-user-input"), ("ip6tables", "ufw6-user-input"))
+        for chain in (ufw, *chains)
     }
     return {chain: [line for line in lines if "-j f2b-" not in line] for chain, lines in rules.items()}
 
