@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
 import time
 from pathlib import Path
 
 from . import places, retention
 from .config import Config, RefusedSetting, from_environment
-from .health import beat
-from .live import Answer, NoAnswer, fetch
+from .follower import EX_CONFIG, Follower, stop_all
+from .live import Answer, fetch
 from .log import note
 from .pipeline import Pipeline
 from .reconcile import reconcile
 from .recorder import Recorder
 from .thumbnails import Thumbnailer
 
-EX_CONFIG = 78  # sysexits.h: configuration error
 RETENTION_EVERY = 10.0  # seconds
 
 
-class Supervisor:
+class Supervisor(Follower):
     """Holds the pipelines and the recorders."""
 
     def __init__(self, config: Config) -> None:
+        super().__init__()
         self.config = config
         self.pipelines: dict[str, Pipeline] = {}
         self.recorders: dict[str, Recorder] = {}
-        self.answered = True
         self.room = True
         self.looked = 0.0
         places.make_roots(config.hls_root)
@@ -41,24 +38,14 @@ class Supervisor:
         """Return the folders of what runs."""
         return [pipeline.folder for pipeline in list(self.pipelines.values())]
 
-    def round(self) -> None:
-        """Ask what is live and act on it; without an answer what runs goes on."""
-        try:
-            answer = fetch(self.config.streams_url)
-        except NoAnswer as reason:
-            if self.answered:
-                note("orchestrator", result="no answer", reason=str(reason))
-            self.answered = False
-            return
-        if not self.answered:
-            note("orchestrator", result="answers again")
-        self.answered = True
+    def follow(self) -> None:
+        """Ask what is live and act on it."""
+        answer = fetch(self.config.streams_url)
         self.encode(answer)
         if self.config.recordings_root:
             self.record(answer, self.config.recordings_root)
         for slug in places.forget(self.config.hls_root, self.folders(), self.config.ended_retention_seconds):
             note("stream", slug=slug, result="forgotten")
-        beat()
 
     def encode(self, answer: Answer) -> None:
         """Make the pipelines follow *answer*; a stream that changes between public and private begins anew."""
@@ -102,11 +89,7 @@ class Supervisor:
     def stop(self) -> None:
         """End everything that runs."""
         self.thumbnailer.stop()
-        children = [*self.pipelines.values(), *self.recorders.values()]
-        for child in children:
-            child.stop()
-        for child in children:
-            child.join()
+        stop_all([*self.pipelines.values(), *self.recorders.values()])
 
 
 def main() -> None:
@@ -117,14 +100,8 @@ def main() -> None:
     except RefusedSetting as refusal:
         print(f"The ffmpeg supervisor does not start: {refusal}", file=sys.stderr)
         sys.exit(EX_CONFIG)
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    note("supervisor", result="started", renditions=[r.name for r in supervisor.config.ladder])
-    while not stopping.wait(supervisor.config.poll_seconds):
-        supervisor.round()
-    supervisor.stop()
-    note("supervisor", result="ended")
+    config = supervisor.config
+    supervisor.run("supervisor", config.poll_seconds, renditions=[rendition.name for rendition in config.ladder])
 
 
 if __name__ == "__main__":

@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 
 from .config import RefusedSetting
-from .health import beat
-from .live import NoAnswer, asked
-from .log import note
+from .follower import EX_CONFIG, Follower, stop_all
+from .live import asked
 from .passage import WAITING, Passage, State
 from .reconcile import reconcile
 from .targets import Networks, fetch
 
-EX_CONFIG = 78  # sysexits.h: configuration error
 POLL = 1.0  # seconds
 TELL_EVERY = 15.0  # seconds; what the orchestrator has not heard for three of these it does not believe any more
 
@@ -58,32 +54,22 @@ def from_environment(environment: Mapping[str, str]) -> Config:
     return Config(environment["RELAYS_URL"], source, networks, ca_file)
 
 
-class Relay:
+class Relay(Follower):
     """Holds the passages."""
 
     def __init__(self, config: Config) -> None:
+        super().__init__()
         self.config = config
         self.passages: dict[str, Passage] = {}
         self.told: dict[str, State] = {}
         self.told_at = 0.0
-        self.answered = True
 
-    def round(self) -> None:
-        """Ask what is wanted and act on it; without an answer what runs goes on."""
-        try:
-            self._follow()
-            self._tell()
-        except NoAnswer as reason:
-            if self.answered:
-                note("orchestrator", result="no answer", reason=str(reason))
-            self.answered = False
-            return
-        if not self.answered:
-            note("orchestrator", result="answers again")
-        self.answered = True
-        beat()
+    def follow(self) -> None:
+        """Ask what is wanted, act on it, and tell what became of it."""
+        self._begin_and_end()
+        self._tell()
 
-    def _follow(self) -> None:
+    def _begin_and_end(self) -> None:
         """Make the passages follow the orchestrator's answer."""
         wanted = fetch(self.config.relays_url)
         self.passages = {number: p for number, p in self.passages.items() if not p.ended}
@@ -108,10 +94,7 @@ class Relay:
 
     def stop(self) -> None:
         """End everything that runs."""
-        for passage in self.passages.values():
-            passage.stop()
-        for passage in self.passages.values():
-            passage.join()
+        stop_all(self.passages.values())
 
 
 def main() -> None:
@@ -121,14 +104,7 @@ def main() -> None:
     except RefusedSetting as refusal:
         print(f"The relay does not start: {refusal}", file=sys.stderr)
         sys.exit(EX_CONFIG)
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    note("relay", result="started")
-    while not stopping.wait(POLL):
-        relay.round()
-    relay.stop()
-    note("relay", result="ended")
+    relay.run("relay", POLL)
 
 
 if __name__ == "__main__":

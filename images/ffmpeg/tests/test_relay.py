@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
+from answering import Orchestrator
 from supervisor.config import RefusedSetting
 from supervisor.passage import ENDED, RUNNING, WAITING, Passage, State, command, understand
 from supervisor.relay import Relay, from_environment
@@ -25,43 +22,6 @@ ENVIRONMENT = {"RELAYS_URL": "http://127.0.0.1:1/relays", "RTMP_SOURCE": "rtmp:/
 def wanted(number: str = FIRST, **change: str) -> dict[str, str]:
     server = {"id": number, "slug": "bob", "session": "1", "server": "rtmp://127.0.0.1/app", "stream_key": SECRET}
     return server | change
-
-
-class Orchestrator:
-    """A web server that says what a test lets it say, and hears what the relay tells."""
-
-    def __init__(self) -> None:
-        self.status = 200
-        self.relays: list[dict[str, str]] = []
-        self.heard: list[dict[str, Any]] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(outer.status)
-                self.end_headers()
-                self.wfile.write(json.dumps({"relays": outer.relays}).encode())
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                outer.heard += json.loads(body)["relays"]
-                self.send_response(204)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/relays"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-
-@pytest.fixture
-def orchestrator() -> Iterator[Orchestrator]:
-    made = Orchestrator()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
 
 
 @pytest.fixture
@@ -104,7 +64,7 @@ def until(done: Callable[[], object], relay: Relay | None = None, seconds: float
 
 
 def states(orchestrator: Orchestrator) -> list[tuple[str, str | None]]:
-    return [(one["state"], one["reason"]) for one in orchestrator.heard]
+    return [(one["state"], one["reason"]) for told in orchestrator.heard for one in told["relays"]]
 
 
 def test_a_stream_is_passed_on_and_ended_and_the_key_is_in_no_argument(
@@ -115,7 +75,7 @@ def test_a_stream_is_passed_on_and_ended_and_the_key_is_in_no_argument(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     notes = ffmpeg(RUNS)
-    orchestrator.relays = [wanted()]
+    orchestrator.said = {"relays": [wanted()]}
     until(lambda: ("running", None) in states(orchestrator), relay)
     assert notes.read_text().split()[1] == f"rtmp_playpath={SECRET}"
     (pid,) = [int(line.split()[0]) for line in notes.read_text().splitlines()]
@@ -126,7 +86,7 @@ def test_a_stream_is_passed_on_and_ended_and_the_key_is_in_no_argument(
     orchestrator.status = 200
     relay.round()
     assert "ended" not in notes.read_text(), "an orchestrator that does not answer must not end streams"
-    orchestrator.relays = []
+    orchestrator.said = {"relays": []}
     until(lambda: not relay.passages, relay)
     assert notes.read_text().splitlines()[-1] == "ended"
     assert states(orchestrator) == [("waiting", None), ("running", None), ("waiting", None)]
@@ -139,9 +99,9 @@ def test_another_session_is_passed_on_anew(
     relay: Relay, orchestrator: Orchestrator, ffmpeg: Callable[[str], Path]
 ) -> None:
     notes = ffmpeg(RUNS)
-    orchestrator.relays = [wanted(), wanted(SECOND, slug="eve")]
+    orchestrator.said = {"relays": [wanted(), wanted(SECOND, slug="eve")]}
     until(lambda: states(orchestrator).count(("running", None)) == 2, relay)
-    orchestrator.relays = [wanted(session="2"), wanted(SECOND, slug="eve")]
+    orchestrator.said = {"relays": [wanted(session="2"), wanted(SECOND, slug="eve")]}
     until(lambda: notes.exists() and len(notes.read_text().splitlines()) == 4, relay)
     assert notes.read_text().count("ended") == 1
 
@@ -155,10 +115,10 @@ def test_a_server_that_refuses_is_told_in_fixed_words_and_tried_again(
 ) -> None:
     monkeypatch.setattr(Passage, "first_retry", 0.1)
     notes = ffmpeg(f"echo 'Server error: no {SECRET} here' >&2; exit 1")
-    orchestrator.relays = [wanted()]
+    orchestrator.said = {"relays": [wanted()]}
     until(lambda: len(notes.read_text().splitlines()) >= 3 if notes.exists() else False, relay)
     assert states(orchestrator)[-1] == ("refused", "refused by the server")
-    assert len(orchestrator.heard) == 2, "what did not change is not told each second"
+    assert len(states(orchestrator)) == 2, "what did not change is not told each second"
     assert "not-for-eyes" not in "".join(capfd.readouterr())
 
 
@@ -183,7 +143,7 @@ def test_a_server_that_hangs_up_at_once_has_refused(ffmpeg: Callable[[str], Path
 def test_a_private_address_gets_nothing(orchestrator: Orchestrator, ffmpeg: Callable[[str], Path]) -> None:
     notes = ffmpeg(RUNS)
     relay = Relay(from_environment(ENVIRONMENT | {"RELAYS_URL": orchestrator.url}))
-    orchestrator.relays = [wanted()]
+    orchestrator.said = {"relays": [wanted()]}
     until(lambda: ("refused", "address not allowed") in states(orchestrator), relay)
     relay.stop()
     assert not notes.exists()
@@ -193,11 +153,11 @@ def test_what_runs_is_told_again_now_and_then(
     relay: Relay, orchestrator: Orchestrator, ffmpeg: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ffmpeg(RUNS)
-    orchestrator.relays = [wanted()]
+    orchestrator.said = {"relays": [wanted()]}
     until(lambda: ("running", None) in states(orchestrator), relay)
-    before = len(orchestrator.heard)
+    before = len(states(orchestrator))
     relay.round()
-    assert len(orchestrator.heard) == before
+    assert len(states(orchestrator)) == before
     monkeypatch.setattr("supervisor.relay.TELL_EVERY", 0.0)
     relay.round()
     assert states(orchestrator)[before:] == [("running", None)]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from answering import Orchestrator
 from supervisor.__main__ import Supervisor
 from supervisor.config import from_environment
 
@@ -28,36 +27,8 @@ H264 = {"codec_type": "video", "codec_name": "h264", "height": 720}
 AAC = {"codec_type": "audio", "codec_name": "aac"}
 
 
-class Orchestrator:
-    """A web server that says what a test lets it say."""
-
-    def __init__(self) -> None:
-        self.status, self.body = 200, b'{"streams": []}'
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(outer.status)
-                self.end_headers()
-                self.wfile.write(outer.body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/streams"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def says(self, *streams: dict[str, object], discards: tuple[str, ...] = ()) -> None:
-        self.body = json.dumps({"streams": streams, "discards": discards}).encode()
-
-
-@pytest.fixture
-def orchestrator() -> Iterator[Orchestrator]:
-    made = Orchestrator()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+def says(orchestrator: Orchestrator, *streams: dict[str, object], discards: tuple[str, ...] = ()) -> None:
+    orchestrator.said = {"streams": streams, "discards": discards}
 
 
 @pytest.fixture
@@ -92,7 +63,7 @@ def test_a_stream_begins_survives_silence_and_ends(tmp_path: Path, tools: Path, 
     root = tmp_path / "hls"
     root.mkdir()
     supervisor = Supervisor(from_environment(ENVIRONMENT | {"HLS_ROOT": str(root), "STREAMS_URL": orchestrator.url}))
-    orchestrator.says({"slug": "bob", "session": "1"})
+    says(orchestrator, {"slug": "bob", "session": "1"})
     supervisor.round()
     supervisor.round()
     assert noted(tools, 1)[0].startswith("begun")
@@ -100,7 +71,7 @@ def test_a_stream_begins_survives_silence_and_ends(tmp_path: Path, tools: Path, 
     supervisor.round()
     assert len(noted(tools, 1)) == 1, "an orchestrator that does not answer must not end streams"
     orchestrator.status = 200
-    orchestrator.says({"slug": "bob", "session": "2"})
+    says(orchestrator, {"slug": "bob", "session": "2"})
     supervisor.round()
     assert noted(tools, 2)[1] == "ended"
     supervisor.pipelines["bob"].join()
@@ -115,7 +86,7 @@ def test_ffmpeg_that_dies_is_run_again(tmp_path: Path, tools: Path, orchestrator
     supervisor = Supervisor(
         from_environment(ENVIRONMENT | {"HLS_ROOT": str(tmp_path), "STREAMS_URL": orchestrator.url})
     )
-    orchestrator.says({"slug": "bob", "session": "1"})
+    says(orchestrator, {"slug": "bob", "session": "1"})
     supervisor.round()
     os.kill(int(noted(tools, 1)[0].split()[1]), 9)
     assert noted(tools, 2)[1].startswith("begun")
@@ -154,7 +125,7 @@ def test_a_stream_that_becomes_private_leaves_nothing_public(
         (True, "private", "public"),
         (False, "public", "private"),
     ):
-        orchestrator.says({"slug": "bob", "session": "1", "private": private})
+        says(orchestrator, {"slug": "bob", "session": "1", "private": private})
         settled(supervisor, lambda here=here: (root / here / "bob").exists())
         assert not (root / there / "bob").exists()
     supervisor.stop()
@@ -168,7 +139,9 @@ def test_what_asks_for_it_is_recorded_beside_what_is_shown(
     disk.mkdir()
     settings = {"HLS_ROOT": str(hls), "STREAMS_URL": orchestrator.url, "RECORDINGS_ROOT": str(disk)}
     supervisor = Supervisor(from_environment(ENVIRONMENT | settings))
-    orchestrator.says({"slug": "bob", "session": "1", "record": True}, {"slug": "eve", "session": "2", "record": False})
+    says(
+        orchestrator, {"slug": "bob", "session": "1", "record": True}, {"slug": "eve", "session": "2", "record": False}
+    )
     supervisor.round()
     begun = noted(tools, 3)
     (recorder,) = [line for line in begun if str(disk) in line]
@@ -176,7 +149,7 @@ def test_what_asks_for_it_is_recorded_beside_what_is_shown(
     os.kill(int(recorder.split()[1]), 9)
     assert str(disk) in noted(tools, 4)[3], "a recorder that dies is run again"
     assert supervisor.pipelines.keys() == {"bob", "eve"}
-    orchestrator.says({"slug": "bob", "session": "1", "record": False}, {"slug": "eve", "session": "2"})
+    says(orchestrator, {"slug": "bob", "session": "1", "record": False}, {"slug": "eve", "session": "2"})
     settled(supervisor, lambda: not supervisor.recorders)
     assert supervisor.pipelines.keys() == {"bob", "eve"}
     supervisor.stop()
@@ -196,7 +169,7 @@ def test_nothing_is_recorded_where_there_is_no_room(
     disk.mkdir()
     settings = {"HLS_ROOT": str(hls), "STREAMS_URL": orchestrator.url, "RECORDINGS_ROOT": str(disk)}
     supervisor = Supervisor(from_environment(ENVIRONMENT | settings))
-    orchestrator.says({"slug": "bob", "session": "1", "record": True})
+    says(orchestrator, {"slug": "bob", "session": "1", "record": True})
     supervisor.round()
     supervisor.round()
     assert not supervisor.recorders
@@ -217,6 +190,6 @@ def test_a_recording_that_somebody_deleted_goes(tmp_path: Path, orchestrator: Or
     for name in ("2026-01-01T00-00-00Z.mp4", "2026-01-02T00-00-00Z.mp4"):
         (disk / "bob" / name).touch()
     settings = {"HLS_ROOT": str(hls), "STREAMS_URL": orchestrator.url, "RECORDINGS_ROOT": str(disk)}
-    orchestrator.says(discards=("bob/2026-01-01T00-00-00Z.mp4", "eve/2026-01-01T00-00-00Z.mp4"))
+    says(orchestrator, discards=("bob/2026-01-01T00-00-00Z.mp4", "eve/2026-01-01T00-00-00Z.mp4"))
     Supervisor(from_environment(ENVIRONMENT | settings)).round()
     assert [path.name for path in disk.glob("*/*")] == ["2026-01-02T00-00-00Z.mp4"]
