@@ -158,25 +158,24 @@ def shown(key: StreamKey) -> list[tuple[Relay, Status]]:
 
 def wanted() -> list[dict[str, str]]:
     """Return what is to be passed on now, with the servers' keys: for the relay alone."""
+    live = {session.stream_key_id: session for session in sessions.live() if not session.ending}
+    query = select(Relay).where(Relay.stream_key_id.in_(live)).order_by(Relay.created_at, Relay.id)
     sealer = Sealer(_settings())
     found = []
-    for session in sessions.live():
-        if session.ending:
+    for relay in db.session.scalars(query):
+        try:
+            stream_key = sealer.open(relay.secret)
+        except Unopenable:
             continue
-        for relay in of(session.stream_key):
-            try:
-                stream_key = sealer.open(relay.secret)
-            except Unopenable:
-                continue
-            found.append(
-                {
-                    "id": relay.id,
-                    "slug": session.stream_key.slug,
-                    "session": session.id,
-                    "server": relay.server,
-                    "stream_key": stream_key,
-                }
-            )
+        found.append(
+            {
+                "id": relay.id,
+                "slug": relay.stream_key.slug,
+                "session": live[relay.stream_key_id].id,
+                "server": relay.server,
+                "stream_key": stream_key,
+            }
+        )
     return found
 
 
