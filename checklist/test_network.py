@@ -15,7 +15,7 @@ OPEN = {22, 80, 443, 1935, 1936}
 
 
 def test_exactly_our_ports_are_open(site: Site, outside: Outside) -> None:
-    scan = outside.output(f"nmap -n -Pn -p- --min-rate 8000 --max-retries 1 -oG - {site.address}", timeout=280)
+    scan = outside.output(f"nmap -n -Pn -p- --min-rate 8000 --max-retries 2 -oG - {site.address}", timeout=280)
     assert {int(port) for port in re.findall(r"(\d+)/open/", scan)} == OPEN
 
 

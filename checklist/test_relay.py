@@ -11,6 +11,7 @@ import pytest
 from api import Api
 from outside import Outside, Publisher, Site, eventually
 from servers import ANOTHER_NAME, FOLDER, PLAIN, RUDE, TRUSTED, Servers, serving
+from showing import assert_hidden
 from testinfra.host import Host
 
 pytestmark = pytest.mark.brisk
@@ -70,7 +71,7 @@ def becomes(api: Api, number: str, expected: tuple[str, str | None], seconds: fl
 
 
 def test_a_stream_is_passed_on_and_wrong_targets_say_why(
-    api: Api, host: Host, servers: Servers, live: Publisher, pass_on: Pass
+    api: Api, site: Site, host: Host, servers: Servers, live: Publisher, pass_on: Pass
 ) -> None:
     key = f"{secrets.token_urlsafe(24)}?a=b&c=="
     at = servers.address
@@ -85,21 +86,8 @@ def test_a_stream_is_passed_on_and_wrong_targets_say_why(
     assert api.call("POST", PATH, {"server": f"rtmp://{at}/live", "stream_key": "k"})[0] == 409, "four are enough"
     # The server's own log tells which key it got; that is how we know what to look for.
     assert key in eventually(lambda: servers.log(PLAIN), 5, "the server has got a key")
-    containers = "proxy python-orchestrator python-worker nginx-rtmp ffmpeg relay"
-    places = {
-        "docker inspect": f"docker inspect {containers}",
-        "logs": f"for c in {containers}; do docker logs $c 2>&1; done",
-        "journal": "journalctl --no-pager --lines 5000",
-        "arguments": "ps -eww -o args",
-        "all arguments": "cat /proc/[0-9]*/cmdline | tr '\\0' ' '",
-        "environments": "cat /proc/[0-9]*/environ | tr '\\0' ' '",
-        "relay's files": "docker exec relay sh -c 'find /tmp -type f -exec cat {} +; echo end'",
-        "database": "cat /var/lib/streamkeep/data/* | tr -cd '[:print:]'",
-    }
-    for place, command in places.items():
-        text = host.check_output(command)
-        assert text, f"{place} could not be read"
-        assert key.partition("?")[0] not in text, f"the key shows in {place}"
+    elsewhere = {"relay's files": "docker exec relay sh -c 'find /tmp -type f -exec cat {} +; echo end'"}
+    assert_hidden(host, site, [key.partition("?")[0]], elsewhere)
     assert "rtmp_app" in host.check_output("ps -eww -o args"), "ffmpeg was looked at while it ran"
     api.does("DELETE", f"{PATH}/{good}")
     eventually(lambda: "ended" in servers.log(PLAIN), 10, "the server gets nothing any more")
