@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 import testinfra
 from api import Api
-from outside import Outside, Publisher, Site, Stranger, pace, patient
+from outside import Outside, Publisher, Site, Stranger, pace, patient, stranger_to
 from testinfra.host import Host
 
 VARIABLES = (
@@ -162,7 +162,7 @@ def api(site: Site, outside: Outside, host: Host) -> Iterator[Api]:
     host.check_output(f"{manage} disable probe-admin")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def manage(host: Host) -> Callable[..., list[dict[str, str]]]:
     """Run `flask streamkeep ...` in the app's container and return what it prints."""
 
@@ -207,20 +207,5 @@ def publish(site: Site, outside: Outside) -> Iterator[Callable[..., Publisher]]:
 @pytest.fixture
 def stranger(site: Site, host: Host) -> Iterator[Stranger]:
     """Give a machine with an address of its own, which no ban of another probe concerns."""
-    if not site.outside:
-        pytest.skip("not-testable: nobody but a disposable host is attacked for a probe")
-    image = subprocess.check_output(["docker", "inspect", "--format", "{{.Config.Image}}", site.outside], text=True)
-    name = f"{site.outside}-stranger"
-    subprocess.run(["docker", "rm", "--force", name], check=True, capture_output=True)
-    command = ["docker", "run", "--detach", "--init", "--name", name, image.strip(), "sleep", "infinity"]
-    subprocess.run(command, check=True, capture_output=True)
-    machine = Stranger(name)
-    address = machine.address
-    host.check_output(f"fail2ban-client unban {address}")
-    # All tests together would make one who comes back too often.
-    host.check_output(f"fail2ban-client set recidive addignoreip {address}")
-    yield machine
-    host.check_output(f"fail2ban-client unban {address}")
-    if address in host.check_output("fail2ban-client get recidive ignoreip"):
-        host.check_output(f"fail2ban-client set recidive delignoreip {address}")
-    subprocess.run(["docker", "rm", "--force", name], check=True, capture_output=True)
+    with stranger_to(site, host, "stranger") as machine:
+        yield machine

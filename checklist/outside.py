@@ -6,9 +6,13 @@ import re
 import shlex
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
+
+import pytest
+from testinfra.host import Host
 
 CLIP = (
     "-re -f lavfi -i testsrc2=size=640x720:rate=30 -f lavfi -i sine=frequency=440:sample_rate=48000"
@@ -111,6 +115,14 @@ class Outside:
         """Tell whether a TCP connection to *port* opens within 3 s."""
         return self.run(f"timeout {patient(3):.0f} bash -c ': </dev/tcp/{address}/{port}'").returncode == 0
 
+    def open_among(self, address: str, ports: Iterable[int]) -> set[int]:
+        """Return to which of *ports* a TCP connection opens within 3 s; they are tried side by side."""
+        one = f"timeout {patient(3):.0f} bash -c ': </dev/tcp/{address}/'$port 2>/dev/null && echo $port"
+        return {
+            int(port)
+            for port in self.run(f"for port in {' '.join(map(str, ports))}; do {one} & done; wait").stdout.split()
+        }
+
     def publish(self, server: str, playpath: str) -> Publisher:
         """Begin to publish a moving picture with sound to *server* as *playpath*."""
         command = f"echo $$; exec ffmpeg -nostdin -v error {CLIP} -rtmp_playpath {shlex.quote(playpath)} {server}"
@@ -146,3 +158,27 @@ class Stranger(Outside):
     def address(self) -> str:
         """Its own address."""
         return self.output("hostname --all-ip-addresses").split()[0]
+
+
+@contextmanager
+def stranger_to(site: Site, host: Host, name: str) -> Iterator[Stranger]:
+    """Give a machine with an address of its own, whose misbehaviour is forgotten afterwards."""
+    if not site.outside:
+        pytest.skip("not-testable: nobody but a disposable host is attacked for a probe")
+    image = subprocess.check_output(["docker", "inspect", "--format", "{{.Config.Image}}", site.outside], text=True)
+    name = f"{site.outside}-{name}"
+    subprocess.run(["docker", "rm", "--force", name], check=True, capture_output=True)
+    command = ["docker", "run", "--detach", "--init", "--name", name, image.strip(), "sleep", "infinity"]
+    subprocess.run(command, check=True, capture_output=True)
+    machine = Stranger(name)
+    address = machine.address
+    host.check_output(f"fail2ban-client unban {address}")
+    # All tests together would make one who comes back too often.
+    host.check_output(f"fail2ban-client set recidive addignoreip {address}")
+    try:
+        yield machine
+    finally:
+        host.check_output(f"fail2ban-client unban {address}")
+        if address in host.check_output("fail2ban-client get recidive ignoreip"):
+            host.check_output(f"fail2ban-client set recidive delignoreip {address}")
+        subprocess.run(["docker", "rm", "--force", name], check=True, capture_output=True)

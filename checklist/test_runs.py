@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from secrets import token_hex
 
@@ -20,16 +21,17 @@ ROOT = Path(__file__).parents[1]
 PLAYBOOK = str(Path(sys.executable).parent / "ansible-playbook")
 DEPLOYED = "find /etc/streamkeep/secrets -type f"
 Deploy = Callable[..., subprocess.CompletedProcess[str]]
+Runs = dict[str, Future[subprocess.CompletedProcess[str]]]
 pytestmark = [pytest.mark.destructive, pytest.mark.brisk]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def command(request: pytest.FixtureRequest, site: Site) -> list[str]:
     assert site.outside, "these tests break the host on purpose: only for disposable ones"
     return [PLAYBOOK, "-i", request.config.getoption("--inventory"), "playbooks/site.yml"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def deploy(command: list[str]) -> Deploy:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=280)
@@ -70,24 +72,29 @@ def test_a_rehearsal_shows_what_would_change_and_no_secret(deploy: Deploy, host:
     eventually(lambda: host.run(reads).rc == 0, 30, "the app reads the secret that is back")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["-e", "preflight_disk_megabytes=99999999"], "make room or enlarge the disk"),
-        (["-e", "preflight_memory_megabytes=99999999"], "give it more"),
-        (["-e", "streamkeep_domian=x.test"], "did you mean streamkeep_domain?"),
-        (["-e", "streamkeep_domain=your.domain.example"], "still the placeholder"),
-        (["-e", "ssh_login_user=root"], "make a user who logs in by key and may sudo"),
-        (["-e", "ssh_login_user=nobody"], "nobody has no key on"),
-        (["-e", '{"streamkeep_ssh_users": ["ghost"]}'], "create the user, or take the name out"),
-    ],
-)
-def test_a_refusal_says_why_and_leaves_the_host_alone(
-    deploy: Deploy, host: Host, arguments: list[str], said: str
-) -> None:
-    done = deploy(*arguments)
+REFUSALS = {
+    "disk": (["-e", "preflight_disk_megabytes=99999999"], "make room or enlarge the disk"),
+    "memory": (["-e", "preflight_memory_megabytes=99999999"], "give it more"),
+    "typo": (["-e", "streamkeep_domian=x.test"], "did you mean streamkeep_domain?"),
+    "placeholder": (["-e", "streamkeep_domain=your.domain.example"], "still the placeholder"),
+    "root": (["-e", "ssh_login_user=root"], "make a user who logs in by key and may sudo"),
+    "keyless user": (["-e", "ssh_login_user=nobody"], "nobody has no key on"),
+    "unknown user": (["-e", '{"streamkeep_ssh_users": ["ghost"]}'], "create the user, or take the name out"),
+}
+
+
+@pytest.fixture(scope="module")
+def refused(deploy: Deploy) -> Iterator[Runs]:
+    """Deploy with each of the settings that are refused; side by side, because none gets as far as a change."""
+    with ThreadPoolExecutor(3) as threads:
+        yield {name: threads.submit(deploy, *arguments) for name, (arguments, _) in REFUSALS.items()}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_refusal_says_why_and_leaves_the_host_alone(refused: Runs, name: str) -> None:
+    done = refused[name].result()
     assert done.returncode != 0
-    assert said in " ".join(done.stdout.split())
+    assert REFUSALS[name][1] in " ".join(done.stdout.split())
     assert changes(done) == 0
     assert "Turn the host into" not in done.stdout
 
@@ -106,39 +113,55 @@ def test_another_system_is_refused(deploy: Deploy, host: Host) -> None:
     assert changes(done) == 0
 
 
-@pytest.mark.parametrize(
-    ("role", "setting", "file"),
-    [
-        ("stack", '{"stack_names": ["broken {"]}', "/opt/streamkeep/proxy/nginx.conf"),
-        ("stack", '{"stack_max_concurrent_streams": 0}', "/opt/streamkeep/.env"),
-        (
-            "stack",
-            '{"stack_subnets": {"frontend": "nonsense: [", "backend": "172.31.242.0/28", '
-            '"monitoring": "172.31.243.0/28", "egress": "172.31.244.0/28"}}',
-            "/opt/streamkeep/compose.yaml",
-        ),
-        (
-            "docker",
-            '{"docker_log_max_size": "10m", "docker_log_max_files": 0, "_docker_daemon": {"icc": "maybe"}}',
-            "/etc/docker/daemon.json",
-        ),
-        ("ssh", '{"ssh_max_startups": "many"}', "/etc/ssh/sshd_config.d/00-streamkeep.conf"),
-        (
-            "firewall",
-            '{"firewall_container_interfaces": ["longer-than-any-interface"]}',
-            "/etc/streamkeep/firewall/rules.v4",
-        ),
-    ],
-    ids=["nginx", "orchestrator", "compose", "dockerd", "sshd", "iptables"],
-)
+BROKEN = {
+    "nginx": ("stack", '{"stack_names": ["broken {"]}', "/opt/streamkeep/proxy/nginx.conf"),
+    "orchestrator": ("stack", '{"stack_max_concurrent_streams": 0}', "/opt/streamkeep/.env"),
+    "compose": (
+        "stack",
+        '{"stack_subnets": {"frontend": "nonsense: [", "backend": "172.31.242.0/28", '
+        '"monitoring": "172.31.243.0/28", "egress": "172.31.244.0/28"}}',
+        "/opt/streamkeep/compose.yaml",
+    ),
+    "dockerd": (
+        "docker",
+        '{"docker_log_max_size": "10m", "docker_log_max_files": 0, "_docker_daemon": {"icc": "maybe"}}',
+        "/etc/docker/daemon.json",
+    ),
+    "sshd": ("ssh", '{"ssh_max_startups": "many"}', "/etc/ssh/sshd_config.d/00-streamkeep.conf"),
+    "iptables": (
+        "firewall",
+        '{"firewall_container_interfaces": ["longer-than-any-interface"]}',
+        "/etc/streamkeep/firewall/rules.v4",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def before(host: Host) -> dict[str, str]:
+    """What each file holds that is to be replaced."""
+    return {file: host.file(file).sha256sum for _, _, file in BROKEN.values()}
+
+
+@pytest.fixture(scope="module")
+def broken(deploy: Deploy, before: dict[str, str]) -> Iterator[Runs]:
+    """Deploy each broken configuration; side by side, because each run ends where its file would be replaced."""
+    with ThreadPoolExecutor(3) as threads:
+        yield {
+            name: threads.submit(deploy, "-e", setting, "--tags", role, "--skip-tags", "preflight")
+            for name, (role, setting, _) in BROKEN.items()
+        }
+
+
+@pytest.mark.parametrize("name", BROKEN)
 def test_a_configuration_that_its_program_refuses_never_replaces_the_running_one(
-    deploy: Deploy, host: Host, site: Site, outside: Outside, role: str, setting: str, file: str
+    broken: Runs, before: dict[str, str], host: Host, site: Site, outside: Outside, name: str
 ) -> None:
-    before = host.file(file).sha256sum
-    done = deploy("-e", setting, "--tags", role, "--skip-tags", "preflight")
+    done = broken[name].result()
     assert done.returncode != 0
     assert "failed to validate" in done.stdout
-    assert host.file(file).sha256sum == before
+    assert changes(done) == 0
+    file = BROKEN[name][2]
+    assert host.file(file).sha256sum == before[file]
     assert outside.get(f"https://{site.address}/")[0] == 200
 
 
@@ -199,6 +222,16 @@ def test_the_base_comes_by_digest_from_a_registry_that_answers(deploy: Deploy, h
     assert done.returncode == 0, done.stdout[-3000:]
     assert outcome(done, "images : Give it our name") == "changed"
     assert outcome(done, "images : Bootstrap the base") == "skipping"
+
+
+@pytest.mark.slow
+def test_a_bootstrap_that_breaks_off_leaves_no_base(deploy: Deploy, host: Host) -> None:
+    bases = "docker image ls --format '{{.Tag}}' streamkeep/base"
+    before = host.check_output(bases)
+    done = deploy("--tags", "images", "--skip-tags", "preflight", "-e", "images_release=there-is-none")
+    assert done.returncode != 0
+    assert outcome(done, "images : Bootstrap the base") == "fatal"
+    assert host.check_output(bases) == before
 
 
 @pytest.mark.slow

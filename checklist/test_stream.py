@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
 
@@ -27,29 +28,40 @@ def wait_until_it_plays(outside: Outside, site: Site, slug: str, seconds: float 
     eventually(lambda: outside.segments(playlist(site, slug, "source"))[0], seconds, f"{slug} has segments")
 
 
+@contextmanager
+def published(site: Site, outside: Outside, manage: Manage, slug: str) -> Iterator[tuple[Publisher, str]]:
+    """Publish as *slug* and wait until it plays; gives the publisher and its play path."""
+    playpath = f"{slug}?key={manage('key', 'create', slug, '--rotate')[0]['key']}"
+    publisher = outside.publish(f"rtmps://{site.address}:1936/live", playpath)
+    try:
+        wait_until_it_plays(outside, site, slug)
+        yield publisher, playpath
+    finally:
+        publisher.stop()
+        manage("key", "revoke", slug)
+
+
 @dataclass(frozen=True)
 class Minute:
     """A stream that runs for at least a minute, and the numbers of the segments that its playlist has shown."""
 
     publisher: Publisher
+    playpath: str
     url: str
     begun: float
     seen: Callable[[], set[int]]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def minute(site: Site, host: Host, outside: Outside) -> Iterator[Minute]:
+def minute(site: Site, outside: Outside, manage: Manage) -> Iterator[Minute]:
     """Publish beside what the probes of this file publish, until one judges it."""
-    manage = "docker exec python-orchestrator flask streamkeep key"
-    key = json.loads(host.check_output(f"{manage} create probe-minute --rotate"))["key"]
-    publisher = outside.publish(f"rtmps://{site.address}:1936/live", f"probe-minute?key={key}")
     url, numbers, over = playlist(site, "probe-minute", "source"), set[int](), Event()
 
     def watch() -> None:
         while not over.wait(4):
             numbers.update(outside.segments(url)[0])
 
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor() as threads, published(site, outside, manage, "probe-minute") as (publisher, playpath):
         watching = threads.submit(watch)
 
         def seen() -> set[int]:
@@ -58,21 +70,20 @@ def minute(site: Site, host: Host, outside: Outside) -> Iterator[Minute]:
             return numbers
 
         try:
-            wait_until_it_plays(outside, site, "probe-minute")
-            yield Minute(publisher, url, time.monotonic(), seen)
+            yield Minute(publisher, playpath, url, time.monotonic(), seen)
         finally:
             over.set()
-            publisher.stop()
-            host.check_output(f"{manage} revoke probe-minute")
 
 
-@pytest.mark.parametrize("scheme", ["rtmp", "rtmps"])
+@pytest.mark.parametrize("scheme", ["rtmps", "rtmp"])
 def test_a_good_key_publishes_and_everybody_sees_it(
     site: Site, outside: Outside, new_key: NewKey, publish: Publish, scheme: str
 ) -> None:
-    slug = f"probe-{scheme}"
-    publish(new_key(slug), scheme)
-    wait_until_it_plays(outside, site, slug)
+    slug = "probe-minute"
+    if scheme == "rtmp":
+        slug = "probe-rtmp"
+        publish(new_key(slug), scheme)
+        wait_until_it_plays(outside, site, slug)
     for rendition, height in (("source", 720), ("480p", 480)):
         url = playlist(site, slug, rendition)
         eventually(lambda url=url: outside.segments(url)[0], 20, f"{rendition} has segments")
@@ -84,12 +95,24 @@ def test_a_good_key_publishes_and_everybody_sees_it(
     assert len(digests) > 30, "the picture does not move"
 
 
-def test_a_name_is_published_once_at_a_time(site: Site, outside: Outside, new_key: NewKey, publish: Publish) -> None:
-    playpath = new_key("probe-twice")
-    first = publish(playpath)
-    wait_until_it_plays(outside, site, "probe-twice")
-    assert outside.is_refused(f"rtmps://{site.address}:1936/live", playpath)
-    assert first.running
+def test_a_name_is_published_once_at_a_time(site: Site, outside: Outside, minute: Minute) -> None:
+    assert outside.is_refused(f"rtmps://{site.address}:1936/live", minute.playpath)
+    assert minute.publisher.running
+
+
+def test_viewers_cannot_pull_rtmp(site: Site, outside: Outside, minute: Minute) -> None:
+    pull = f"timeout 10 ffprobe -v error -rw_timeout 5000000 rtmp://{site.address}:1935/live/probe-minute"
+    assert outside.run(pull).returncode != 0
+    assert minute.publisher.running
+
+
+def test_the_app_sees_the_publisher_and_not_the_proxy(outside: Outside, host: Host) -> None:
+    own = outside.output("hostname --all-ip-addresses").split()
+    log = host.check_output("docker logs --since 10m python-orchestrator").splitlines()
+    events = [json.loads(line) for line in log if line.startswith("{") and '"probe-minute"' in line]
+    accepted = {e["client"] for e in events if e.get("result") == "accepted"}
+    assert accepted
+    assert accepted <= set(own)
 
 
 def test_a_publisher_that_was_cut_off_may_return(
@@ -116,28 +139,7 @@ def test_a_revoked_key_ends_its_stream(
     assert other.running
 
 
-def test_viewers_cannot_pull_rtmp(site: Site, outside: Outside, new_key: NewKey, publish: Publish) -> None:
-    publish(new_key("probe-pull"))
-    wait_until_it_plays(outside, site, "probe-pull")
-    pulled = outside.run(f"timeout 10 ffprobe -v error -rw_timeout 5000000 rtmp://{site.address}:1935/live/probe-pull")
-    assert pulled.returncode != 0
-
-
-def test_the_app_sees_the_publisher_and_not_the_proxy(
-    site: Site, outside: Outside, host: Host, new_key: NewKey, publish: Publish
-) -> None:
-    publish(new_key("probe-address"))
-    wait_until_it_plays(outside, site, "probe-address")
-    own = outside.output("hostname --all-ip-addresses").split()
-    log = host.check_output("docker logs --tail 200 python-orchestrator").splitlines()
-    events = [json.loads(line) for line in log if line.startswith("{") and '"probe-address"' in line]
-    assert {e["client"] for e in events if e.get("result") == "accepted"} <= set(own)
-    assert events
-
-
-def test_a_minute_has_no_gap_and_ends_without_a_trace(
-    site: Site, outside: Outside, host: Host, minute: Minute, manage: Manage
-) -> None:
+def test_a_minute_has_no_gap_and_ends(outside: Outside, minute: Minute) -> None:
     time.sleep(max(0, minute.begun + 60 - time.monotonic()))
     minute.publisher.stop()
     numbers, text = eventually(
@@ -149,24 +151,41 @@ def test_a_minute_has_no_gap_and_ends_without_a_trace(
     assert seen == set(range(min(seen), max(seen) + 1)), "segments are missing"
     assert len(seen) >= 28
     assert text.count("#EXTINF") == len(numbers)
-    eventually(lambda: not manage("live"), 15, "the app says that nobody is live")
-    eventually(lambda: "ffmpeg -nostdin" not in host.check_output("docker top ffmpeg"), 15, "ffmpeg is gone")
-    eventually(lambda: outside.get(playlist(site, "probe-minute"))[0] == 404, 60, "the segments are gone")
-    assert "probe-minute" not in host.check_output("docker exec ffmpeg ls /var/hls/public")
+
+
+@pytest.fixture(scope="module")
+def lasting(site: Site, outside: Outside, manage: Manage) -> Iterator[Publisher]:
+    """A stream that outlasts what happens to the containers."""
+    with published(site, outside, manage, "probe-lasting") as (publisher, _):
+        yield publisher
 
 
 @pytest.mark.destructive
 @pytest.mark.parametrize("container", ["python-orchestrator", "ffmpeg"])
 def test_a_stream_survives_a_restart_of(
-    site: Site, outside: Outside, host: Host, new_key: NewKey, publish: Publish, container: str
+    site: Site, outside: Outside, host: Host, lasting: Publisher, container: str
 ) -> None:
-    slug = f"probe-{container[:6]}"
-    publisher = publish(new_key(slug))
-    wait_until_it_plays(outside, site, slug)
     host.check_output(f"docker stop --time 10 {container}")
     time.sleep(5)  # longer than nginx-rtmp waits between two questions about a stream
     host.check_output(f"docker start {container}")
-    url = playlist(site, slug, "source")
+    url = playlist(site, "probe-lasting", "source")
     newest = max(outside.segments(url)[0], default=0)
     eventually(lambda: max(outside.segments(url)[0], default=0) > newest + 2, 40, "new segments come")
-    assert publisher.running
+    assert lasting.running
+
+
+def test_what_has_ended_leaves_no_trace(
+    site: Site, outside: Outside, host: Host, manage: Manage, minute: Minute, lasting: Publisher
+) -> None:
+    def shows(slug: str) -> dict[str, bool]:
+        return {
+            "live": slug in str(manage("live")),
+            "encoded": f"/{slug}/" in host.check_output("docker top ffmpeg"),
+            "kept": slug in host.check_output("docker exec ffmpeg ls /var/hls/public"),
+            "shown": outside.get(playlist(site, slug))[0] == 200,
+        }
+
+    assert not minute.publisher.running
+    assert lasting.running
+    assert set(shows("probe-lasting").values()) == {True}
+    eventually(lambda: set(shows("probe-minute").values()) == {False}, 60, "all of it is gone")
