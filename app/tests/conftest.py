@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,10 +21,10 @@ from orchestrator.settings import Settings, from_environment
 from people import Person
 
 
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
+def environment_of(database: Path) -> dict[str, str]:
+    """What the deployment tells an orchestrator whose database is *database*."""
     return {
-        "DATABASE_PATH": str(tmp_path / "database.db"),
+        "DATABASE_PATH": str(database),
         "JWT_SECRET": secrets.token_hex(32),
         "DATA_KEY": secrets.token_hex(32),
         "ADMIN_PASSWORD": secrets.token_hex(16) + "aA1!",
@@ -41,15 +42,30 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    return environment_of(tmp_path / "database.db")
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database of today's shape; every test gets a copy, because migrating takes as long as most tests."""
+    database = tmp_path_factory.mktemp("migrated") / "database.db"
+    with create_app(from_environment(environment_of(database))).app_context():
+        upgrade()
+        db.engine.dispose()
+    return database
+
+
+@pytest.fixture
 def settings(environment: dict[str, str]) -> Settings:
     return from_environment(environment)
 
 
 @pytest.fixture
-def app(settings: Settings) -> Iterator[Flask]:
+def app(settings: Settings, migrated: Path) -> Iterator[Flask]:
     app = create_app(settings)
+    shutil.copy(migrated, settings.database_path)
     with app.app_context():
-        upgrade()
         yield app
         db.session.remove()
         db.engine.dispose()
