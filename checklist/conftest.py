@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 import testinfra
 from api import Api
+from controller import Controller
 from outside import Outside, Publisher, Site, Stranger, pace, patient, stranger_to
 from testinfra.host import Host
 
@@ -126,6 +127,14 @@ def host(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Host:
     lines += ["ServerAliveInterval 15", "ServerAliveCountMax 4"]
     config.write_text("\n".join(["Host *", *lines, ""]), encoding="utf-8")
     return testinfra.get_host(f"ssh://{site.user}@{site.address}?controlpersist=0&sudo=true&ssh_config={config}")
+
+
+@pytest.fixture(scope="session")
+def controller(request: pytest.FixtureRequest, site: Site) -> Controller:
+    """Give who deploys to the host, on purpose also what is wrong."""
+    if not site.outside:
+        pytest.skip("not-testable: only a disposable host is deployed to for a probe")
+    return Controller(request.config.getoption("--inventory"))
 
 
 @pytest.fixture(scope="session")

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import shlex
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from pathlib import Path
 from secrets import randbelow
 from threading import Event
 
 import pytest
+from controller import Controller
 from outside import Outside, Publisher, Site, Stranger, eventually, patient, stranger_to
 from testinfra.host import Host
 
-ROOT = Path(__file__).parents[1]
 LOG = "/var/log/streamkeep/streaming-app.log"
 BAD_KEY = "probe-nobody?key=" + "A" * 32
 DOORS = {80, 443, 1935, 1936}
@@ -142,23 +139,13 @@ def test_a_ban_comes_before_whatever_lets_through(site: Site, host: Host, strang
     assert shut_out(stranger, site)
 
 
-def test_a_ban_is_lifted_by_the_playbook(
-    request: pytest.FixtureRequest, site: Site, host: Host, stranger: Stranger
-) -> None:
-    command = [
-        str(Path(sys.executable).parent / "ansible-playbook"),
-        "-i",
-        request.config.getoption("--inventory"),
-        "playbooks/unban.yml",
-        "-e",
-        f"unban_address={stranger.address}",
-    ]
+def test_a_ban_is_lifted_by_the_playbook(controller: Controller, site: Site, host: Host, stranger: Stranger) -> None:
     ban(host, stranger)
     assert shut_out(stranger, site)
     for said in ("by streaming-rtmp; it is let in again.", "is not banned from"):
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=patient(60))
-        assert done.returncode == 0, done.stdout
-        assert said in " ".join(done.stdout.split())
+        done = controller.run("-e", f"unban_address={stranger.address}", playbook="unban")
+        assert done.succeeded
+        assert said in done.said
         assert stranger.open_among(site.address, DOORS) == DOORS
 
 

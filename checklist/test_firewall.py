@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
+from controller import Controller, Run
 from neighbour import opens, watching
 from outside import Outside, Site, eventually, patient
 from testinfra.host import Host
 
-ROOT = Path(__file__).parents[1]
 OURS = {22, 80, 443, 1935, 1936}
 # What listens somewhere on the host, and what others have been known to leave open.
 INNER = [25, 53, 111, 631, 1937, 2375, 2376, 3000, 5000, 5353, 5432, 5433, 8000, 8080, 8081, 8443, 9090, 9093, 9100]
@@ -120,31 +117,17 @@ def test_no_door_stands_open_while_the_host_boots(
     assert host.check_output("systemctl is-system-running --wait") == "running"
 
 
-Deploy = Callable[..., subprocess.CompletedProcess[str]]
+Deploy = Callable[..., Run]
 
 
 @pytest.fixture
-def deploy(request: pytest.FixtureRequest, site: Site) -> Deploy:
-    assert site.outside, "these tests try to lock us out on purpose: only for disposable hosts"
-    command = [
-        str(Path(sys.executable).parent / "ansible-playbook"),
-        "-i",
-        request.config.getoption("--inventory"),
-        "playbooks/site.yml",
-        "--tags=firewall",
-        "--skip-tags=preflight",
-    ]
+def deploy(controller: Controller) -> Deploy:
+    """Lay the firewall with some settings."""
 
-    def run(**settings: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*command, "-e", json.dumps(settings)], cwd=ROOT, capture_output=True, text=True, timeout=200
-        )
+    def run(**settings: object) -> Run:
+        return controller.run("--tags=firewall", "--skip-tags=preflight", "-e", json.dumps(settings))
 
     return run
-
-
-def changes(done: subprocess.CompletedProcess[str]) -> int:
-    return sum(int(n) for n in re.findall(r"changed=(\d+)", done.stdout.partition("PLAY RECAP")[2]))
 
 
 def rules(host: Host) -> str:
@@ -155,8 +138,7 @@ def rules(host: Host) -> str:
 def test_rules_that_would_lock_us_out_are_taken_back(site: Site, outside: Outside, host: Host, deploy: Deploy) -> None:
     before = rules(host)
     done = deploy(firewall_ssh_sources=["192.0.2.0/24"], firewall_rollback_seconds=15)
-    assert done.returncode != 0
-    assert "would have locked you out" in " ".join(done.stdout.split())
+    assert done.refused("would have locked you out")
     assert rules(host) == before
     assert outside.connects(site.address, 22)
     assert host.run("systemctl is-active streamkeep-firewall-rollback.timer").rc != 0
@@ -167,12 +149,12 @@ def test_rules_that_let_us_in_stay_and_stale_ones_go(host: Host, deploy: Deploy)
     host.check_output("ufw allow 8888/tcp && iptables --insert DOCKER-USER --source 192.0.2.99 --jump ACCEPT")
     try:
         done = deploy(firewall_ssh_sources=["172.16.0.0/12", "198.51.100.0/24"])
-        assert done.returncode == 0, done.stdout
-        assert "stays: allow tcp 8888 from anywhere" in " ".join((done.stdout + done.stderr).split())
-        assert "-s 192.0.2.99/32 -j ACCEPT" in " ".join((done.stdout + done.stderr).split())
+        assert done.succeeded
+        assert "stays: allow tcp 8888 from anywhere" in done.said
+        assert "-s 192.0.2.99/32 -j ACCEPT" in done.said
         assert "-s 198.51.100.0/24 -p tcp -m tcp --dport 22" in rules(host)
         back = deploy()
-        assert back.returncode == 0, back.stdout
+        assert back.succeeded
         assert "198.51.100.0/24" not in rules(host)
         assert "--dport 8888" in rules(host)
         assert host.run("systemctl is-active streamkeep-firewall-rollback.timer").rc != 0
@@ -184,7 +166,7 @@ def test_rules_that_let_us_in_stay_and_stale_ones_go(host: Host, deploy: Deploy)
 def test_rules_that_nobody_proved_are_proven_by_the_next_run(host: Host, deploy: Deploy) -> None:
     host.check_output("streamkeep-firewall-rollback arm 90")
     done = deploy()
-    assert done.returncode == 0, done.stdout
-    assert changes(done) > 0
+    assert done.succeeded
+    assert done.changes > 0
     assert host.run("streamkeep-firewall-rollback pending").rc == 1
     assert host.run("systemctl is-active streamkeep-firewall-rollback.timer").rc != 0
