@@ -31,7 +31,9 @@ def test_a_rehearsal_on_a_converged_host_shows_no_change(controller: Controller,
 def test_a_rehearsal_shows_what_would_change_and_no_secret(controller: Controller, host: Host) -> None:
     secrets = [host.check_output(f"cat {p}") for p in host.check_output(f"{DEPLOYED} -size +0").split()]
     host.check_output("truncate --size 0 /etc/streamkeep/secrets/jwt_secret")
-    done = controller.run("--check", "--diff", "-vvv", "-e", "streamkeep_api_rate_limit=61", "--tags", "secrets,stack")
+    done = controller.run(
+        "--check", "--diff", "-vvv", "-e", '{"streamkeep_api_rate_limit": 61}', "--tags", "secrets,stack"
+    )
     assert done.succeeded
     assert "+API_RATE_LIMIT_PER_MINUTE=61" in done.output
     assert done.changes == 2  # the emptied secret and the settings
@@ -44,8 +46,8 @@ def test_a_rehearsal_shows_what_would_change_and_no_secret(controller: Controlle
 
 
 REFUSALS = {
-    "disk": (["-e", "preflight_disk_megabytes=99999999"], "make room or enlarge the disk"),
-    "memory": (["-e", "preflight_memory_megabytes=99999999"], "give it more"),
+    "disk": (["-e", '{"preflight_disk_megabytes": 99999999}'], "make room or enlarge the disk"),
+    "memory": (["-e", '{"preflight_memory_megabytes": 99999999}'], "give it more"),
     "typo": (["-e", "streamkeep_domian=x.test"], "did you mean streamkeep_domain?"),
     "placeholder": (["-e", "streamkeep_domain=your.domain.example"], "still the placeholder"),
     "root": (["-e", "ssh_login_user=root"], "make a user who logs in by key and may sudo"),

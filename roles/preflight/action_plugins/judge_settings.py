@@ -8,7 +8,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from ipaddress import ip_address, ip_network
+from contextlib import suppress
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ DNS_NAME = re.compile(r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z
 PLACEHOLDER = re.compile(r"(^|[.@])(example(\.(com|net|org))?|(your)?domain\.(com|example)|changeme|replace_me)$", re.I)
 # Names that exist inside a network only (RFC 2606, 6762, 8375, and ICANN's .internal).
 PRIVATE_NAME = re.compile(r"\.(test|local|localhost|internal|invalid|lan|home\.arpa)$", re.I)
+NOT_TEXT = {"bool": "true or false", "int": "a number", "list": "a list", "dict": "a dictionary"}
 RENDITION = re.compile(r"[a-z0-9_-]{1,20}")
 
 Settings = Mapping[str, Any]
@@ -47,11 +49,20 @@ def unknown(names: Iterable[str], known: Iterable[str], prefixes: Iterable[str])
 
 
 def mistyped(settings: Settings, known: Mapping[str, dict[str, Any]]) -> Problems:
-    """Tell which *settings* do not have the type or the choices that their spec gives."""
+    """Tell which *settings* do not have the type or the choices that their spec gives.
+
+    Text that could be converted is refused as well: templates take the text "false" for true.
+    """
     for name in sorted(set(settings) & set(known)):
         spec = {key: value for key, value in known[name].items() if key not in ("default", "required", "description")}
-        for message in ArgumentSpecValidator({name: spec}).validate({name: settings[name]}).error_messages:
+        messages = ArgumentSpecValidator({name: spec}).validate({name: settings[name]}).error_messages
+        for message in messages:
             yield f"{name}: {message.rstrip('.')}."
+        if not messages and isinstance(settings[name], str) and spec["type"] in NOT_TEXT:
+            yield (
+                f"{name} is text where {NOT_TEXT[spec['type']]} is meant: write it without quotes, "
+                f"and behind -e as JSON: -e '{{\"{name}\": ...}}'."
+            )
 
 
 def _name(setting: str, value: str) -> Problems:
@@ -91,11 +102,20 @@ def extra_names(settings: Settings) -> Problems:
             yield from _name("streamkeep_extra_names", str(value))
 
 
+def _network(value: Any) -> IPv4Network | IPv6Network:
+    """Return the network of a CIDR; ValueError for one that is spelled otherwise, such as with a netmask."""
+    network = ip_network(value)
+    _, slash, bits = str(value).partition("/")
+    if slash and bits != str(network.prefixlen):
+        raise ValueError(value)
+    return network
+
+
 def _networks(setting: str, values: Iterable[Any]) -> Problems:
     """Judge a list of CIDRs."""
     for value in values:
         try:
-            ip_network(value)
+            _network(value)
         except ValueError:
             try:
                 cure = f"write {ip_network(value, strict=False)}"
@@ -104,44 +124,66 @@ def _networks(setting: str, values: Iterable[Any]) -> Problems:
             yield f"{setting} holds '{value}', which is no network in CIDR form: {cure}."
 
 
+def _everybody(values: Iterable[Any]) -> str:
+    """Return the family that a list of CIDRs holds entirely, be it in parts; nothing when it leaves anybody out."""
+    networks = []
+    for value in values:
+        with suppress(ValueError):  # what is no network has been told already
+            networks.append(_network(value))
+    for family in (IPv4Network, IPv6Network):
+        if any(network.prefixlen == 0 for network in collapse_addresses(n for n in networks if isinstance(n, family))):
+            return "IPv4" if family is IPv4Network else "IPv6"
+    return ""
+
+
 def sources(settings: Settings) -> Problems:
     """Judge who may reach ssh and who may publish."""
     publishers = settings.get("streamkeep_publisher_sources") or []
-    yield from _networks("streamkeep_admin_sources", settings.get("streamkeep_admin_sources") or [])
+    admins = settings.get("streamkeep_admin_sources") or []
+    yield from _networks("streamkeep_admin_sources", admins)
+    if (family := _everybody(admins)) and not any(str(value).endswith("/0") for value in admins):
+        yield f"streamkeep_admin_sources holds all of {family} in parts: write 0.0.0.0/0 or ::/0, or list networks."
     yield from _networks("streamkeep_publisher_sources", publishers)
     if not publishers:
         yield (
             "streamkeep_publisher_sources is not set: list the networks that may publish, such as 198.51.100.0/24, "
             "in your inventory."
         )
-    if not settings.get("streamkeep_publishers_anywhere"):
-        for value in publishers:
-            if str(value).endswith("/0"):
-                yield (
-                    f"streamkeep_publisher_sources holds {value}, which is everybody: list networks, or say so with "
-                    "streamkeep_publishers_anywhere: true."
-                )
+    family = _everybody(publishers)
+    if family and not settings.get("streamkeep_publishers_anywhere"):
+        yield (
+            f"streamkeep_publisher_sources holds all of {family}, which is everybody: list networks, or say so with "
+            "streamkeep_publishers_anywhere: true."
+        )
 
 
 def bans(settings: Settings) -> Problems:
     """Judge who is never banned."""
     spared = settings.get("streamkeep_never_ban") or []
     yield from _networks("streamkeep_never_ban", spared)
-    for value in spared:
-        if str(value).endswith("/0"):
-            yield f"streamkeep_never_ban holds {value}, which is everybody: list the few that are never to be banned."
+    if family := _everybody(spared):
+        yield f"streamkeep_never_ban holds all of {family}, which is everybody: list the few never to be banned."
 
 
 def relay(settings: Settings) -> Problems:
     """Judge which private networks streams may be passed on to."""
     networks = settings.get("streamkeep_relay_networks") or []
     yield from _networks("streamkeep_relay_networks", networks)
-    for value in networks:
-        if str(value).endswith("/0"):
-            yield (
-                f"streamkeep_relay_networks holds {value}, which opens your own networks to every streamer: list the "
-                "few that are meant; the internet needs no entry."
-            )
+    if family := _everybody(networks):
+        yield (
+            f"streamkeep_relay_networks holds all of {family}, which opens your own networks to every streamer: list "
+            "the few that are meant; the internet needs no entry."
+        )
+
+
+def firewall(settings: Settings) -> Problems:
+    """Judge what an operator set for the firewall itself; the other rules judge what it takes from streamkeep_*."""
+    for setting in ("firewall_ssh_sources", "firewall_publisher_sources", "firewall_egress_networks"):
+        yield from _networks(setting, settings.get(setting) or [])
+    for setting in ("firewall_public_ports", "firewall_publisher_ports"):
+        for port in settings.get(setting) or []:
+            if not isinstance(port, int) or not 1 <= port <= 65_535:
+                yield f"{setting} holds {port}, which is no port: write numbers from 1 to 65535."
 
 
 def numbers(settings: Settings) -> Problems:
@@ -217,6 +259,7 @@ RULES: tuple[Callable[[Settings], Problems], ...] = (
     sources,
     bans,
     relay,
+    firewall,
     numbers,
     reboot_time,
     ladder,
