@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -124,70 +121,6 @@ def test_an_environment_overrides_the_root(tmp_path: Path, values: str, expected
 def test_inventories_share_the_root_settings() -> None:
     for folder in [*(ROOT / "inventories").iterdir(), *ROOT.glob("molecule/*/inventory")]:
         assert (folder / "group_vars").resolve() == ROOT / "group_vars", folder
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["deploy", "nowhere"], "there is no environment 'nowhere'"),
-        (["deploy"], "say which environment: demo production"),
-        (["check", "../etc"], "there is no environment"),
-        (["fly"], "there is no verb 'fly'"),
-        (["demo", "up"], "demo takes --keep-streaming or down"),
-        (["test", "--some"], "test takes --all"),
-        (["unban"], "say which environment"),
-        (["unban", "demo"], "'' is no IP address: write one such as 203.0.113.9."),
-        (["unban", "demo", "1.2.3.4 x=y"], "is no IP address"),
-        (["unban", "demo", "192.0.2.1", "192.0.2.2"], "one address"),
-    ],
-)
-def test_the_front_door_tells_a_mistake_in_one_sentence(arguments: list[str], said: str) -> None:
-    done = subprocess.run([ROOT / "streamkeep", *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    assert done.returncode == 1
-    assert said in done.stderr
-    assert done.stderr.count("\n") == 1
-
-
-def test_the_front_door_lists_its_verbs() -> None:
-    shown = subprocess.run([ROOT / "streamkeep", "help"], capture_output=True, text=True, check=True).stdout
-    for verb in ("demo", "deploy", "check", "unban", "test", "lint", "lock"):
-        assert re.search(rf"^  {verb}\b", shown, re.M)
-
-
-@pytest.fixture
-def environment() -> Iterator[Path]:
-    """An environment of the repository, for as long as the test needs it."""
-    folder = ROOT / "inventories" / f"probe-{token_hex(4)}"
-    folder.mkdir()
-    (folder / "group_vars").symlink_to("../../group_vars")
-    yield folder
-    shutil.rmtree(folder)
-
-
-@pytest.mark.parametrize(
-    ("inventory", "said"),
-    [
-        ("streamkeep: {hosts: {one: {ansible_host: 127.0.0.1, ansible_port: 1}}}", "can't be reached: see whether"),
-        ("streamkeep:\n  hosts: {one: {}\n", "can't be read, mend line 3: While parsing a flow mapping"),
-        ("streamkeep: {hosts: {}}", "names no host under 'streamkeep'"),
-        ("others: {hosts: {one: {}}}", "names no host under 'streamkeep'"),
-    ],
-    ids=["unreachable", "malformed", "empty", "another group"],
-)
-@pytest.mark.parametrize("verb", ["deploy", "check"])
-def test_a_bad_inventory_is_told_in_one_sentence(environment: Path, verb: str, inventory: str, said: str) -> None:
-    (environment / "hosts.yml").write_text(inventory)
-    done = subprocess.run(
-        [ROOT / "streamkeep", verb, environment.name],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        stdin=subprocess.DEVNULL,
-    )
-    assert done.returncode == 1
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith("streamkeep: ")
-    assert said in last
 
 
 def test_the_pages_packages_are_locked() -> None:

@@ -1,0 +1,257 @@
+"""`./streamkeep`: what it runs, in which order, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+Done = subprocess.CompletedProcess[str]
+LOCKS = ("requirements.lock", "app/requirements.lock")
+# Says its name. What begins with $FAILING fails; what begins with $SLOW takes minutes, and a dry run waits for it.
+STAND_IN = """#!/bin/bash
+words="${0##*/} $*"
+echo "ran $words" | tee -a calls
+case "$words" in "$SLOW"*) [ -z "$SLOW" ] || { echo $$ >slow; exec sleep 300; } ;; esac
+case "$words" in
+    ansible-inventory*) echo "  |--one" ;;
+    "molecule check"*) [ -z "$SLOW" ] || until [ -s slow ]; do sleep 0.1; done ;;
+    dpkg-query*) echo "$INSTALLED" ;;
+    df*) echo 99999 ;;
+esac
+case "$words" in "$FAILING"*) [ -z "$FAILING" ] ;; esac
+"""
+TOOLS = (
+    "ansible-inventory ansible-lint ansible-playbook apt-cache apt-get df docker dpkg-query molecule mypy pytest ruff"
+    " shellcheck yamllint"
+)
+
+
+def enter(tree: Path, *arguments: str, **environment: str) -> Done:
+    """Run the front door of *tree*."""
+    return subprocess.run(
+        ["./streamkeep", *arguments],
+        cwd=tree,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        stdin=subprocess.DEVNULL,
+        env=os.environ | environment,
+    )
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A tree of its own around the real kit, so that no test sees another's environments."""
+    shutil.copy(ROOT / "streamkeep", tmp_path)
+    shutil.copytree(ROOT / "inventories", tmp_path / "inventories", symlinks=True)
+    for name in ("ansible.cfg", "app", "group_vars", "playbooks", "requirements.lock", "roles"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    return tmp_path
+
+
+@pytest.fixture
+def act(tmp_path: Path) -> Callable[..., Done]:
+    """Run a verb where stand-ins note what is called, in a tree of their own."""
+    shutil.copy(ROOT / "streamkeep", tmp_path)
+    for file in (*LOCKS, "molecule/default/molecule.yml", "molecule/other/molecule.yml", "inventories/here/hosts.yml"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("x")
+    tools = tmp_path / ".venv/bin"
+    tools.mkdir(parents=True)
+    for tool in TOOLS.split():
+        (tools / tool).write_text(STAND_IN)
+        (tools / tool).chmod(0o755)
+    (tmp_path / ".venv/locked").write_text(hashlib.sha256(b"xx").hexdigest())
+    subprocess.run(["git", "init", "--quiet", "."], cwd=tmp_path, check=True)
+
+    def run(*arguments: str, failing: str = "", slow: str = "") -> Done:
+        environment = {"FAILING": failing, "SLOW": slow, "INSTALLED": "installed", "PATH": "/usr/bin:/bin"}
+        return enter(tmp_path, *arguments, **environment)
+
+    return run
+
+
+@pytest.fixture
+def calls(tmp_path: Path) -> Callable[[str], list[str]]:
+    """Return what was called of a program, in order."""
+
+    def called(program: str) -> list[str]:
+        lines = (tmp_path / "calls").read_text().splitlines()
+        return [line.removeprefix("ran ") for line in lines if line.startswith(f"ran {program} ")]
+
+    return called
+
+
+Calls = Callable[[str], list[str]]
+Act = Callable[..., Done]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["deploy", "nowhere"], "there is no environment 'nowhere'"),
+        (["deploy"], "say which environment: demo production"),
+        (["check", "../etc"], "there is no environment"),
+        (["fly"], "there is no verb 'fly'"),
+        (["demo", "up"], "demo takes --keep-streaming or down"),
+        (["test", "--some"], "test takes --all"),
+        (["unban"], "say which environment"),
+        (["unban", "demo"], "'' is no IP address: write one such as 203.0.113.9."),
+        (["unban", "demo", "1.2.3.4 x=y"], "is no IP address"),
+        (["unban", "demo", "192.0.2.1", "192.0.2.2"], "one address"),
+    ],
+)
+def test_a_mistake_is_told_in_one_sentence(tree: Path, arguments: list[str], said: str) -> None:
+    done = enter(tree, *arguments)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_help_lists_the_verbs(tree: Path) -> None:
+    shown = enter(tree, "help").stdout
+    for verb in ("demo", "deploy", "check", "unban", "test", "lint", "lock"):
+        assert re.search(rf"^  {verb}\b", shown, re.M)
+
+
+@pytest.mark.parametrize(
+    ("inventory", "said"),
+    [
+        ("streamkeep: {hosts: {one: {ansible_host: 127.0.0.1, ansible_port: 1}}}", "can't be reached: see whether"),
+        ("streamkeep:\n  hosts: {one: {}\n", "can't be read, mend line 3: While parsing a flow mapping"),
+        ("streamkeep: {hosts: {}}", "names no host under 'streamkeep'"),
+        ("others: {hosts: {one: {}}}", "names no host under 'streamkeep'"),
+    ],
+    ids=["unreachable", "malformed", "empty", "another group"],
+)
+@pytest.mark.parametrize("verb", ["deploy", "check"])
+def test_a_bad_inventory_is_told_in_one_sentence(tree: Path, verb: str, inventory: str, said: str) -> None:
+    (tree / "inventories/bad").mkdir()
+    (tree / "inventories/bad/group_vars").symlink_to("../../group_vars")
+    (tree / "inventories/bad/hosts.yml").write_text(inventory)
+    done = enter(tree, verb, "bad")
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("streamkeep: ")
+    assert said in last
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["deploy", "here"], "playbooks/site.yml"),
+        (["deploy", "here", "--limit", "one two"], "playbooks/site.yml --limit one two"),
+        (["check", "here"], "playbooks/site.yml --check --diff"),
+        (["check", "here", "-vvv"], "playbooks/site.yml --check --diff -vvv"),
+        (["unban", "here", "192.0.2.1"], "playbooks/unban.yml -e unban_address=192.0.2.1"),
+    ],
+)
+def test_a_verb_prints_and_runs_its_command(act: Act, calls: Calls, arguments: list[str], command: str) -> None:
+    done = act(*arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert calls("ansible-playbook") == [f"ansible-playbook -i inventories/here {command}"]
+    assert f"    $ .venv/bin/ansible-playbook -i inventories/here {command.split()[0]}" in done.stdout
+
+
+def test_the_demo_starts_deploys_publishes_and_is_removed(act: Act, calls: Calls) -> None:
+    assert act("demo", "--keep-streaming").returncode == 0
+    assert act("demo", "down").returncode == 0
+    assert calls("ansible-playbook") == [
+        "ansible-playbook playbooks/lab.yml",
+        "ansible-playbook -i inventories/demo playbooks/site.yml",
+        'ansible-playbook -i inventories/demo playbooks/demo.yml -e {"demo_keep_streaming": true}',
+        'ansible-playbook playbooks/lab.yml -e {"lab_state": "absent", "lab_forget_images": true}',
+    ]
+
+
+@pytest.mark.parametrize(("answer", "options"), [("n", []), ("y", []), ("", ["--yes"])])
+def test_a_person_is_asked_before_anything_is_installed(
+    act: Act, calls: Calls, tmp_path: Path, answer: str, options: list[str]
+) -> None:
+    master, terminal = pty.openpty()
+    os.write(master, f"{answer}\n".encode())
+    done = subprocess.run(
+        ["./streamkeep", "deploy", "here", *options],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        stdin=terminal,
+        env={"PATH": f"{tmp_path}/.venv/bin:/usr/bin:/bin", "INSTALLED": "", "FAILING": "", "SLOW": ""},
+    )
+    os.close(master)
+    os.close(terminal)
+    if answer == "n":
+        assert done.returncode == 1
+        assert "nothing installed; these are needed: python3-venv openssh-client ca-certificates" in done.stderr
+        assert not calls("apt-get")
+    else:
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert [call.split()[1] for call in calls("apt-get")] == ["update", "install"]
+        assert ("[y/N]" in done.stderr) == bool(answer)
+
+
+def test_a_script_is_not_asked(act: Act, calls: Calls, tmp_path: Path) -> None:
+    done = enter(
+        tmp_path, "deploy", "here", INSTALLED="", FAILING="", SLOW="", PATH=f"{tmp_path}/.venv/bin:/usr/bin:/bin"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [call.split()[1] for call in calls("apt-get")] == ["update", "install"]
+
+
+def test_all_steps_are_done_and_the_probes_come_last(act: Act, calls: Calls) -> None:
+    done = act("test", "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ran pytest tests app/tests images" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("ran pytest checklist")
+    steps = [call.split()[1] for call in calls("molecule")]
+    assert steps == ["destroy", "create", "check", "converge", "idempotence", "destroy"]
+    assert calls("pytest")[-1].endswith("-m not slow")
+
+
+def test_each_scenario_ends_before_the_next_begins(act: Act, calls: Calls) -> None:
+    assert act("test", "--all").returncode == 0
+    steps = ["destroy", "create", "check", "converge", "idempotence", "destroy"]
+    assert calls("molecule") == [f"molecule {step} -s {name}" for name in ("default", "other") for step in steps]
+    assert not [call for call in calls("pytest") if "not slow" in call]
+
+
+@pytest.mark.parametrize("failing", ["mypy", "pytest tests"])
+def test_what_fails_beside_fails_the_run_before_the_probes(act: Act, calls: Calls, failing: str) -> None:
+    done = act("test", failing=failing)
+    assert done.returncode == 1
+    assert f"ran {failing}" in done.stdout
+    assert "lint or a unit test failed" in done.stderr
+    assert not [call for call in calls("pytest") if "checklist" in call]
+    assert [call.split()[1] for call in calls("molecule")].count("destroy") == 2
+
+
+def test_a_step_that_fails_ends_what_runs_beside(act: Act, calls: Calls, tmp_path: Path) -> None:
+    done = act("test", failing="molecule check", slow="pytest tests")
+    assert done.returncode == 1
+    assert [call.split()[1] for call in calls("molecule")] == ["destroy", "create", "check", "destroy"]
+    # Not the folder alone: that stays until somebody asks how the process ended.
+    assert not Path(f"/proc/{(tmp_path / 'slow').read_text().strip()}/fd/0").exists()
+    assert "Where the time went" in done.stdout
+
+
+def test_probes_that_fail_fail_the_run(act: Act, calls: Calls) -> None:
+    assert act("test", failing="pytest checklist").returncode == 1
+    assert [call.split()[1] for call in calls("molecule")].count("destroy") == 2
+
+
+def test_machines_that_stay_are_told(act: Act) -> None:
+    done = act("test", failing="molecule destroy")
+    assert done.returncode == 1
+    assert "could not be removed: see .streamkeep/destroy-default.log" in done.stderr
