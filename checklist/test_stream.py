@@ -180,8 +180,8 @@ def test_what_has_ended_leaves_no_trace(
     def shows(slug: str) -> dict[str, bool]:
         return {
             "live": slug in str(manage("live")),
-            "encoded": f"/{slug}/" in host.check_output("docker top ffmpeg"),
-            "kept": slug in host.check_output("docker exec ffmpeg ls /var/hls/public"),
+            "encoded": f"/{slug}" in host.check_output("docker top ffmpeg"),
+            "kept": slug in host.check_output("docker exec ffmpeg ls -R /var/hls"),
             "shown": outside.get(playlist(site, slug))[0] == 200,
         }
 
@@ -189,3 +189,4 @@ def test_what_has_ended_leaves_no_trace(
     assert lasting.running
     assert set(shows("probe-lasting").values()) == {True}
     eventually(lambda: set(shows("probe-minute").values()) == {False}, 60, "all of it is gone")
+    assert "<defunct>" not in host.check_output("docker top ffmpeg")
