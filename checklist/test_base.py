@@ -37,6 +37,8 @@ SYSCTL_KERNEL = {
     "kernel.unprivileged_bpf_disabled": 1,
     "net.core.bpf_jit_harden": 2,
 }
+# Where the host's own address comes by DHCP, somebody waits for the answer.
+DHCP_CLIENTS = ("dhclient", "dhcpcd", "systemd-network", "NetworkManager")
 # Servers in clear text, and what would start them: by what they install, whatever package brings it.
 LEGACY = ["in.telnetd", "in.rshd", "in.rlogind", "in.tftpd", "in.talkd", "xinetd", "inetd", "ypserv", "rpcbind"]
 
@@ -182,13 +184,22 @@ def test_whoever_knocks_is_told_whose_system_this_is(host: Host, file: str) -> N
 
 def test_no_server_speaks_in_clear_text(host: Host) -> None:
     assert host.run(f"command -v {' '.join(LEGACY)}").stdout == ""
-    # The engine holds the ports that the stack publishes; loopback is nobody's door.
-    doors = set()
-    for line in host.check_output("ss -Hltnp").splitlines():
+
+
+def doors(host: Host, protocol: str) -> set[tuple[str | int, ...]]:
+    """Return (process, port) of all that listens by *protocol*; loopback is nobody's door."""
+    found = set()
+    for line in host.check_output(f"ss -Hlnp --{protocol}").splitlines():
         address, process = line.split()[3], re.findall(r'\(\("([^"]+)"', line)
         if not re.match(r"127\.|\[::1\]", address):
-            doors.add((*process, int(address.rpartition(":")[2])))
-    assert doors <= {("sshd", 22), *(("dockerd", port) for port in (80, 443, 1935, 1936))}
+            found.add((*process, int(address.rpartition(":")[2])))
+    return found
+
+
+def test_nobody_listens_but_who_is_meant_to(host: Host) -> None:
+    # The engine holds the ports that the stack publishes.
+    assert doors(host, "tcp") <= {("sshd", 22), *(("dockerd", port) for port in (80, 443, 1935, 1936))}
+    assert doors(host, "udp") <= {(client, port) for client in DHCP_CLIENTS for port in (68, 546)}
 
 
 @pytest.fixture
