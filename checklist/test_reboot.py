@@ -14,7 +14,10 @@ from testinfra.host import Host
 OURS = {22, 80, 443, 1935, 1936}
 # What listens somewhere on the host or in a container, and what others have been known to leave open.
 INNER = [25, 53, 111, 631, 1937, 2375, 2376, 3000, 5000, 5353, 5432, 8000, 8080, 8081, 8443, 9090, 9093, 9100]
-BANNED = {"198.51.100.7", "2001:db8::7"}
+BANNED = {
+    "sshd": {"iptables": "198.51.100.7", "ip6tables": "2001:db8::7"},
+    "streaming-rtmp": {"iptables": "198.51.100.8", "ip6tables": "2001:db8::8"},
+}
 BOOT = "cat /proc/sys/kernel/random/boot_id"
 pytestmark = pytest.mark.destructive
 
@@ -66,7 +69,8 @@ def rebooted(site: Site, outside: Outside, host: Host, own_kernel: bool, address
         pytest.skip("not-testable: only a disposable host is rebooted for a probe")
     if not own_kernel:
         pytest.skip("not-testable: a container has no kernel to boot; test_firewall.py pulls its plug instead")
-    host.check_output(f"fail2ban-client set sshd banip {' '.join(BANNED)}")
+    for jail, banned in BANNED.items():
+        host.check_output(f"fail2ban-client set {jail} banip {' '.join(banned.values())}")
     addresses = [address for address in (site.address, address6) if address]
     before = Rebooted(
         host.check_output(BOOT), addresses, [scan(outside, address) for address in addresses], wall(host), healthy(host)
@@ -108,7 +112,10 @@ def test_outside_sees_afterwards_what_it_saw_before(outside: Outside, rebooted: 
 
 def test_the_wall_and_its_bans_are_back(host: Host, rebooted: Rebooted) -> None:
     assert wall(host) == rebooted.wall
-    assert set(host.check_output("fail2ban-client get sshd banip").split()) >= BANNED
-    for tool, address in (("iptables", "198.51.100.7/32"), ("ip6tables", "2001:db8::7/128")):
-        assert f"-s {address} -j DROP" in host.check_output(f"{tool} --list-rules f2b-sshd")
-    host.check_output(f"fail2ban-client set sshd unbanip {' '.join(BANNED)}")
+    for jail, banned in BANNED.items():
+        assert set(host.check_output(f"fail2ban-client get {jail} banip").split()) >= set(banned.values())
+        for tool, address in banned.items():
+            for way, chain in (("INPUT", f"f2b-{jail}"), ("DOCKER-USER", f"f2b-{jail}-docker")):
+                assert f"-s {address}/" in host.check_output(f"{tool} --list-rules {chain}")
+                assert f" -j {chain}\n" in host.run(f"{tool} --list-rules {way}").stdout
+        host.check_output(f"fail2ban-client set {jail} unbanip {' '.join(banned.values())}")

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
+from secrets import token_hex
 
 import pytest
+from controller import Controller
 from outside import Outside, Site, patient
 from testinfra.host import Host
 
 DROP_IN = "/etc/ssh/sshd_config.d/00-streamkeep.conf"
 # Said by the server to whoever asks: nothing that a quantum computer, or SHA-1, would open later.
-KEX = {"mlkem768x25519-sha256", "sntrup761x25519-sha512", "sntrup761x25519-sha512@openssh.com"}
+KEX = {
+    "bookworm": ["sntrup761x25519-sha512@openssh.com"],
+    "trixie": ["mlkem768x25519-sha256", "sntrup761x25519-sha512", "sntrup761x25519-sha512@openssh.com"],
+}
 EXTENSIONS = {"ext-info-s", "kex-strict-s-v00@openssh.com"}
 HOST_KEYS = {"ssh-ed25519", "rsa-sha2-512", "rsa-sha2-256"}
 CIPHERS = {
@@ -60,7 +67,7 @@ def test_the_setting_is_in_effect(effective: dict[str, str], setting: str, value
     assert effective[setting] == value
 
 
-def test_the_server_offers_our_algorithms_and_no_others(site: Site, outside: Outside) -> None:
+def test_the_server_offers_our_algorithms_and_no_others(site: Site, outside: Outside, host: Host) -> None:
     said = outside.output(f"nmap -n -Pn -p 22 --script ssh2-enum-algos {site.address}")
     offered: dict[str, list[str]] = {}
     for line in said.splitlines():
@@ -68,12 +75,12 @@ def test_the_server_offers_our_algorithms_and_no_others(site: Site, outside: Out
             offered[group[1]] = []
         elif offered and (name := re.match(r"\|_?\s{4,}(\S+)$", line)):
             offered[list(offered)[-1]].append(name[1])
-    assert set(offered["kex_algorithms"]) - EXTENSIONS <= KEX
-    assert offered["kex_algorithms"][0] in KEX
+    release = host.check_output(". /etc/os-release && echo $VERSION_CODENAME")
+    assert [name for name in offered["kex_algorithms"] if name not in EXTENSIONS] == KEX[release]
     assert offered["server_host_key_algorithms"][0] == "ssh-ed25519"
     assert set(offered["server_host_key_algorithms"]) <= HOST_KEYS
-    assert set(offered["encryption_algorithms"]) <= CIPHERS
-    assert set(offered["mac_algorithms"]) <= MACS
+    assert set(offered["encryption_algorithms"]) == CIPHERS
+    assert set(offered["mac_algorithms"]) == MACS
 
 
 def test_there_is_no_ecdsa_host_key(host: Host) -> None:
@@ -100,7 +107,9 @@ def stranger(host: Host, site: Site) -> Iterator[str]:
 
 
 @pytest.mark.destructive
-def test_a_user_outside_the_group_is_refused_with_the_right_key(host: Host, site: Site, stranger: str) -> None:
+def test_a_user_outside_the_group_is_refused_with_the_right_key(
+    controller: Controller, host: Host, site: Site, stranger: str
+) -> None:
     host.check_output(f"sudo -u {site.user} ssh-keygen -q -t ed25519 -N '' -f /tmp/probe-key")
     try:
         for user in (site.user, stranger):
@@ -112,6 +121,10 @@ def test_a_user_outside_the_group_is_refused_with_the_right_key(host: Host, site
         assert f"User {stranger} from 127.0.0.1 not allowed because none of user's groups are listed" in refused
         host.check_output(f"gpasswd --add {stranger} streamkeep-ssh")
         assert host.run(f"{log_in} {stranger}@127.0.0.1 true || exit 1").rc == 0
+        # Whom no setting names is taken out again.
+        assert controller.run("--tags", "ssh").outcome("ssh : Leave in it nobody else") == "changed"
+        assert host.check_output("getent group streamkeep-ssh").split(":")[3] == site.user
+        assert host.run(f"{log_in} {stranger}@127.0.0.1 true || exit 1").rc == 1
     finally:
         drop = "\"\\#$(cut --delimiter=' ' --fields=2 /tmp/probe-key.pub)#d\""
         host.check_output(f"sed --in-place {drop} ~{site.user}/.ssh/authorized_keys")
@@ -151,3 +164,39 @@ def test_another_file_cannot_undo_it_unnoticed(host: Host, site: Site) -> None:
     finally:
         host.check_output(f"rm {other}")
     assert host.run(f"streamkeep-sshd-test {DROP_IN} {site.user}").rc == 0
+
+
+@pytest.fixture
+def by_password(host: Host, site: Site, tmp_path: Path) -> Iterator[Path]:
+    """A host whose ssh still takes passwords, and the settings of an operator who comes by one."""
+    name, password, opened = "probe-operator", token_hex(16), "/etc/ssh/sshd_config.d/00-probe.conf"
+    host.check_output(f"useradd --create-home --shell /bin/bash --groups streamkeep-ssh {name}")
+    host.check_output(
+        f"echo {name}:{password} | chpasswd && echo '{name} ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/{name}"
+    )
+    host.check_output(f"printf 'PasswordAuthentication yes\\nAuthenticationMethods any\\n' >{opened}")
+    host.check_output("systemctl reload ssh")
+    settings = tmp_path / "settings.json"
+    login = {"ansible_user": name, "ansible_password": password, "streamkeep_ssh_users": [site.user]}
+    settings.write_text(json.dumps(login), encoding="utf-8")
+    settings.chmod(0o600)
+    yield settings
+    host.check_output(f"rm {opened} /etc/sudoers.d/{name} && systemctl reload ssh")
+    host.run(f"pkill -KILL -u {name}")
+    host.check_output(f"userdel --remove {name}")
+
+
+@pytest.mark.destructive
+def test_who_comes_by_password_is_not_locked_out(
+    controller: Controller, host: Host, site: Site, by_password: Path
+) -> None:
+    """sshd refuses a file of keys that others may write, though the controller's own key is in it."""
+    home = "~probe-operator"
+    host.check_output(f"cp --recursive ~{site.user}/.ssh {home}/ && chown -R probe-operator: {home}/.ssh")
+    host.check_output(f"chmod o+w {home}/.ssh/authorized_keys")
+    refused = controller.run("--tags", "ssh", "-e", f"@{by_password}")
+    assert refused.refused("by key alone and could not come back")
+    assert refused.changes == 0
+    assert "Turn the host into" not in refused.output
+    host.check_output(f"chmod o-w {home}/.ssh/authorized_keys")
+    assert controller.run("--tags", "preflight", "-e", f"@{by_password}").succeeded
