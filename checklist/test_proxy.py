@@ -252,7 +252,7 @@ def publish():
 def first_word(line):
     if what == "watch":
         return line.recv(12).decode()[-3:]
-    line.settimeout(0.2)
+    line.settimeout(0.01)
     try:
         return "refused" if line.recv(1) == b"" else "answered"
     except TimeoutError:
