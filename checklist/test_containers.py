@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from outside import Site, patient
+from outside import Site, eventually, patient
 from testinfra.host import Host
 
 WRITES = {
@@ -119,6 +123,68 @@ def test_it_is_restarted_a_few_times_logged_in_measure_and_watched(host: Host, c
     assert not any(mount["Source"].endswith("docker.sock") for mount in seen["Mounts"])
     assert seen["State"]["Health"]["Status"] == "healthy"
     assert seen["Config"]["Image"].startswith("streamkeep/")
+
+
+@contextmanager
+def halted(host: Host, *containers: str) -> Iterator[None]:
+    """Let all that *containers* run stand still, but for the init that Docker watches."""
+    pids: list[str] = []
+    for container in containers:
+        init = str(inspected(host, container)["State"]["Pid"])
+        parents = dict(
+            line.split() for line in host.check_output(f"docker top {container} -eo pid,ppid").splitlines()[1:]
+        )
+        family = {init}
+        while more := {pid for pid, parent in parents.items() if parent in family} - family:
+            family |= more
+        assert family > {init}, container
+        pids += family - {init}
+    host.check_output(f"kill -STOP {' '.join(pids)}")
+    try:
+        yield
+    finally:
+        host.run(f"kill -CONT {' '.join(pids)}")
+
+
+def ill(host: Host, *containers: str) -> set[str]:
+    """Ask of each what Docker asks every few seconds; return those whose healthcheck fails."""
+
+    def is_ill(container: str) -> bool:
+        kind, *words = inspected(host, container)["Config"]["Healthcheck"]["Test"]
+        check = shlex.join(words if kind == "CMD" else ["sh", "-c", *words])
+        return bool(host.run(f"docker exec {container} timeout {patient(10):.0f} {check}").rc != 0)
+
+    with ThreadPoolExecutor(len(containers)) as threads:
+        return {name for name, found in zip(containers, threads.map(is_ill, containers), strict=True) if found}
+
+
+@pytest.mark.destructive
+def test_a_healthcheck_fails_when_the_function_does(host: Host) -> None:
+    judged = ("proxy", "python-orchestrator", "nginx-rtmp")
+    assert not ill(host, *judged)
+    for halt, failing in (
+        ("proxy", {"proxy"}),
+        ("python-orchestrator", {"python-orchestrator"}),
+        ("nginx-rtmp", {"nginx-rtmp", "proxy"}),  # which leads publishers nowhere then
+    ):
+        with halted(host, halt):
+            assert ill(host, *judged) == failing
+    eventually(lambda: not ill(host, *judged), 10, "all work again")
+
+
+@pytest.mark.slow
+@pytest.mark.destructive
+def test_what_stands_still_is_unhealthy_until_it_goes_on(host: Host, site: Site) -> None:
+    """Those that tell by a heartbeat are among them."""
+    names = [name for name in CONTAINERS if name != "relay" or site.relays]
+
+    def every(status: str) -> bool:
+        return {inspected(host, name)["State"]["Health"]["Status"] for name in names} == {status}
+
+    every_round = max(inspected(host, name)["Config"]["Healthcheck"]["Interval"] for name in names) / 1e9
+    with halted(host, *names):
+        eventually(lambda: every("unhealthy"), 20 + 4 * (every_round + 5), "all are unhealthy")
+    eventually(lambda: every("healthy"), 2 * every_round + 20, "all are healthy")
 
 
 @pytest.mark.destructive

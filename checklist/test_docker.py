@@ -101,7 +101,7 @@ def test_every_running_image_is_named_by_what_went_in(host: Host) -> None:
 
 @pytest.fixture
 def stale(host: Host) -> Iterator[dict[str, str]]:
-    """Three images of one name, the oldest of which runs; one that is not ours; one without a name."""
+    """Three images of one name, the oldest of which runs; a foreign one; and without a name one of each."""
     base = host.check_output("docker image ls --format '{{.Repository}}:{{.Tag}}' streamkeep/base").split()[0]
     build = f'printf \'FROM {base}\\nENV PROBE=%s\\nUSER 10001\\nENTRYPOINT ["sleep", "300"]\\n\''
     names = {
@@ -114,9 +114,10 @@ def stale(host: Host) -> Iterator[dict[str, str]]:
         host.check_output(f"{build} {number} | DOCKER_BUILDKIT=0 docker build --quiet --tag {name} - && sleep 1")
     host.check_output(f"docker run --detach --name probe-prune {names['running']}")
     nameless = host.check_output(f"{build} nameless | DOCKER_BUILDKIT=0 docker build --quiet -").strip()
-    yield names | {"nameless": nameless}
+    foreign = host.check_output("tar --create --files-from /dev/null | docker import -").strip()
+    yield names | {"nameless": nameless, "foreign nameless": foreign}
     host.check_output("docker rm --force probe-prune")
-    host.run("docker image rm " + " ".join([*names.values(), nameless]))
+    host.run("docker image rm " + " ".join([*names.values(), nameless, foreign]))
 
 
 @pytest.mark.destructive
@@ -127,7 +128,12 @@ def test_old_images_go_and_what_is_needed_stays(host: Host, stale: dict[str, str
     assert all(there(name) for name in stale.values())
     before = set(host.check_output("docker ps --quiet").split())
     host.check_output("systemctl start streamkeep-prune")
-    assert {kind for kind, name in stale.items() if there(name)} == {"running", "newest", "foreign"}
+    assert {kind for kind, name in stale.items() if there(name)} == {
+        "running",
+        "newest",
+        "foreign",
+        "foreign nameless",
+    }
     assert set(host.check_output("docker ps --quiet").split()) == before
     for image in host.check_output("docker ps --format '{{.Image}}'").splitlines():
         assert there(image)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from outside import Outside, Site, eventually
@@ -147,6 +147,15 @@ def test_an_office_full_of_viewers_is_served(site: Site, outside: Outside, segme
     assert many(outside, f"https://{site.address}{segment}/x.ts", 500) == {"200": 500}
 
 
+def test_one_address_cannot_ask_by_plain_http_without_end(site: Site, outside: Outside) -> None:
+    url = f"http://{site.address}/"
+    answers = many(outside, url, 300)
+    assert answers["301"] >= 60
+    assert answers["429"] >= 50
+    assert answers["301"] + answers["429"] == 300
+    eventually(lambda: ask(outside, url)[0] == 301, 5, "a moment later it is served again")
+
+
 def test_one_address_cannot_ask_for_pages_without_end(site: Site, outside: Outside, host: Host) -> None:
     url = f"https://{site.address}/static/streamkeep.css"
     answers = many(outside, url, 300)
@@ -167,6 +176,7 @@ address, name = sys.argv[1:]
 context = ssl.create_default_context()
 context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
 start = f"GET / HTTP/1.1\\r\\nHost: {name}\\r\\n".encode()
+post = f"POST / HTTP/1.1\\r\\nHost: {name}\\r\\nContent-Length: 9\\r\\n\\r\\n".encode()
 ended = {}
 
 def trickle(title, port, tls, first, then):
@@ -197,6 +207,7 @@ ways = [
     ("trickled header on 80", 80, False, start + b"X: ", b"a"),
     ("trickled header on 443", 443, True, start + b"X: ", b"a"),
     ("silent on 1936", 1936, False, b"", b""),
+    ("silent in the body", 443, True, post + b"a", b""),
 ]
 threads = [threading.Thread(target=trickle, args=way) for way in ways]
 threads += [threading.Thread(target=trickle, args=(f"crowd {n}", 443, True, start, b"X")) for n in range(100)]
@@ -215,5 +226,75 @@ def test_whoever_trickles_is_hung_up_on_and_holds_up_nobody(site: Site, outside:
     meanwhile, *lines = outside.output(f"timeout 60 python3 /tmp/slow.py {site.address} {site.domain}").splitlines()
     assert meanwhile == "200"
     ended = dict(line.split(":") for line in lines)
-    assert len(ended) == 106, ended
+    assert len(ended) == 107, ended
     assert all(int(seconds) <= 15 for seconds in ended.values()), ended
+
+
+# Lines of one client. Viewers ask for what is too large to be sent before they read; publishers say nothing.
+CROWD = """
+import collections, select, socket, ssl, sys, time
+what, address, name, number, *patience = sys.argv[1:]
+context = ssl.create_default_context()
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+
+def watch():
+    line = socket.socket()
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    line.settimeout(20)
+    line.connect((address, 443))
+    line = context.wrap_socket(line, server_hostname=name)
+    line.sendall(f"GET /hls/probe-crowd/x.ts HTTP/1.1\\r\\nHost: {name}\\r\\n\\r\\n".encode())
+    return line
+
+def publish():
+    return socket.create_connection((address, 1935), 10)
+
+def first_word(line):
+    if what == "watch":
+        return line.recv(12).decode()[-3:]
+    line.settimeout(0.01)
+    try:
+        return "refused" if line.recv(1) == b"" else "answered"
+    except TimeoutError:
+        return "open"
+    except OSError:
+        return "refused"
+
+lines = [watch() if what == "watch" else publish() for _ in range(int(number))]
+time.sleep(1)
+for word, count in collections.Counter(map(first_word, lines)).items():
+    print(f"{word}:{count}")
+if patience:
+    began = time.monotonic()
+    hung_up = select.poll()
+    hung_up.register(lines[0], 0)
+    print("ended:" + str(bool(hung_up.poll(1000 * int(patience[0])))))
+"""
+
+
+@pytest.fixture
+def crowd(host: Host, site: Site, outside: Outside) -> Iterator[Callable[..., dict[str, str]]]:
+    """Come with many lines at once; gives what became of them."""
+    folder = "/var/hls/public/probe-crowd"
+    host.check_output(f"docker exec ffmpeg sh -c 'mkdir -p {folder} && head -c 8M /dev/zero >{folder}/x.ts'")
+    outside.output(f"cat >/tmp/crowd.py <<'END'\n{CROWD}\nEND")
+
+    def come(what: str, number: int, patience: str = "") -> dict[str, str]:
+        said = outside.output(f"python3 /tmp/crowd.py {what} {site.address} {site.domain} {number} {patience}")
+        return dict(line.split(":") for line in said.split())
+
+    yield come
+    host.check_output(f"docker exec ffmpeg rm -rf {folder}")
+
+
+def test_one_address_may_hold_so_many_lines_and_no_more(crowd: Callable[..., dict[str, str]]) -> None:
+    assert crowd("watch", 410) == {"200": "400", "429": "10"}
+
+
+def test_one_address_may_publish_on_so_many_lines_and_no_more(crowd: Callable[..., dict[str, str]]) -> None:
+    assert crowd("publish", 25) == {"open": "20", "refused": "5"}
+
+
+@pytest.mark.slow
+def test_who_asks_and_does_not_read_is_hung_up_on(crowd: Callable[..., dict[str, str]]) -> None:
+    assert crowd("watch", 1, "30") == {"200": "1", "ended": "True"}

@@ -87,6 +87,12 @@ def test_another_system_is_refused(controller: Controller, host: Host) -> None:
 
 BROKEN = {
     "nginx": ("stack", '{"stack_names": ["broken {"]}', "/opt/streamkeep/proxy/nginx.conf"),
+    "nginx-rtmp": (
+        "stack",
+        '{"_stack_addresses": {"proxy": "172.31.242.2", "app": "172.31.242.3", "nginx_rtmp": "172.31.242.4", '
+        '"ffmpeg": "no address", "worker": "172.31.242.6", "relay": "172.31.242.7"}}',
+        "/opt/streamkeep/nginx-rtmp/nginx.conf",
+    ),
     "orchestrator": ("stack", '{"stack_max_concurrent_streams": 0}', "/opt/streamkeep/.env"),
     "compose": (
         "stack",
@@ -198,7 +204,7 @@ def test_the_base_comes_by_digest_from_a_registry_that_answers(
         assert re.search(said, refused.said)
     done = controller.run("--tags", "images", "-e", f"images_base_reference={registry}")
     assert done.succeeded
-    assert done.outcome("images : Give it our name") == "changed"
+    assert done.outcome("images : Give it our name and our label") == "changed"
     assert done.outcome("images : Bootstrap the base") == "skipping"
 
 
@@ -221,5 +227,5 @@ def test_the_base_is_bootstrapped_where_no_registry_answers(controller: Controll
     nobody = "127.0.0.1:5999/debian@sha256:" + token_hex(32)
     done = controller.run("--tags", "images", "-e", f"images_base_reference={nobody}")
     assert done.succeeded
-    assert done.outcome("images : Give it our name") == "skipping"
+    assert done.outcome("images : Give it our name and our label") == "skipping"
     assert done.outcome("images : Bootstrap the base") == "changed"

@@ -65,6 +65,22 @@ def test_task_files_are_small_and_their_loops_labelled(file: Path) -> None:
         assert "ignore_errors" not in task
 
 
+# What no program would look at before it is in use, and why.
+UNCHECKED = {
+    "Let nothing dump its memory, and no shell stay open for ever": "pam, systemd and login shells have no check",
+    "Keep the journal across boots, within limits": "journald has no check",
+    "Write down who changes what root's rights hang on": "auditctl has no check: it loads, into the kernel",
+    "Write down who changes the engine": "auditctl has no check: it loads, into the kernel",
+}
+
+
+def test_what_is_rendered_is_looked_at_by_its_program_before_it_replaces_anything() -> None:
+    rendered = [task for file in TASK_FILES for task in tasks(load(file)) if "ansible.builtin.template" in task]
+    assert len(rendered) >= 30
+    unchecked = {task["name"] for task in rendered if "%s" not in task["ansible.builtin.template"].get("validate", "")}
+    assert unchecked == set(UNCHECKED)
+
+
 @pytest.mark.parametrize("playbook", sorted(ROOT.glob("playbooks/*.yml")), ids=lambda path: path.name)
 def test_playbooks_are_tables_of_contents(playbook: Path) -> None:
     assert len(playbook.read_text(encoding="utf-8").splitlines()) <= 40

@@ -1,0 +1,108 @@
+"""What roles decide by an expression or a task alone, tried without a host."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jinja2 import Environment
+
+ROOT = Path(__file__).parents[1]
+ANSIBLE = Path(sys.executable).parent / "ansible-playbook"
+OWN, ELSEWHERE = "192.0.2.7", "203.0.113.9"
+
+
+def variables(role: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((ROOT / f"roles/{role}/vars/main.yml").read_text(encoding="utf-8"))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("staging", "own", "server"),
+    [
+        (False, "", "https://acme-v02.api.letsencrypt.org/directory"),
+        (True, "", "https://acme-staging-v02.api.letsencrypt.org/directory"),
+        (False, "https://ca.streams.test/dir", "https://ca.streams.test/dir"),
+    ],
+)
+def test_the_authority_that_is_asked_follows_from_the_settings(staging: bool, own: str, server: str) -> None:
+    template = Environment().from_string(variables("renewal")["_renewal_server"])  # noqa: S701  # no page
+    assert template.render(renewal_staging=staging, renewal_directory_url=own) == server
+
+
+# As the engine says it, by its Debian releases.
+NO_ANSWER = [
+    'Get "https://x.test/v2/": dial tcp: lookup x.test on 127.0.0.53:53: no such host',
+    'Get "https://x.test/v2/": dial tcp: lookup x.test on 127.0.0.53:53: server misbehaving',
+    'Get "https://x.test/v2/": dial tcp: lookup x.test: Temporary failure in name resolution',
+    'Get "http://127.0.0.1:5999/v2/": dial tcp 127.0.0.1:5999: connect: connection refused',
+    'Get "https://x.test/v2/": dial tcp 192.0.2.1:443: connect: no route to host',
+    'Get "https://x.test/v2/": dial tcp 192.0.2.1:443: connect: network is unreachable',
+    'Get "https://x.test/v2/": dial tcp 192.0.2.1:443: i/o timeout',
+    'Get "https://x.test/v2/": net/http: TLS handshake timeout',
+    'Get "https://x.test/v2/": net/http: request canceled while waiting for connection (Client.Timeout exceeded while'
+    " awaiting headers)",
+    'Get "https://x.test/v2/": context deadline exceeded',
+]
+REFUSED = [
+    "manifest for x.test/debian@sha256:00 not found: manifest unknown: manifest unknown",
+    "pull access denied for x.test/debian, repository does not exist or may require 'docker login'",
+    'Get "https://x.test/v2/": x509: certificate signed by unknown authority',
+    "toomanyrequests: You have reached your pull rate limit.",
+]
+
+
+@pytest.mark.parametrize("said", NO_ANSWER + REFUSED)
+def test_only_a_registry_that_gives_no_answer_leads_to_the_bootstrap(said: str) -> None:
+    seen = re.search("(?i)" + "|".join(variables("images")["_images_no_answer"]), said)
+    assert bool(seen) == (said in NO_ANSWER)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "said"),
+    [
+        ([OWN], ""),
+        (["127.0.1.1", OWN], ""),
+        ([OWN, "::1"], ""),
+        ([OWN, "2001:db8::7"], "has an AAAA record (2001:db8::7), and the site is served by IPv4 alone"),
+        (["2001:db8::7"], "remove the record, because viewers and the authority would try IPv6 first"),
+        ([ELSEWHERE], f"live.streams.test leads to {ELSEWHERE}, which is not this host: give it an A record"),
+        ([], "live.streams.test has no address in DNS: give it an A record"),
+    ],
+    ids=["ours", "ours and loopback", "ours and ::1", "a second by IPv6", "IPv6 alone", "elsewhere", "none"],
+)
+def test_names_that_do_not_lead_here_by_ipv4_alone_are_refused(tmp_path: Path, addresses: list[str], said: str) -> None:
+    lines = "".join(f"{address} STREAM live.streams.test\n" for address in addresses)
+    (tmp_path / "getent").write_text(f"#!/bin/sh\nprintf '%s' '{lines}'\n{'true' if lines else 'exit 2'}\n")
+    (tmp_path / "getent").chmod(0o755)
+    play = {
+        "name": "Judge names",
+        "hosts": "localhost",
+        "connection": "local",
+        "gather_facts": False,
+        "environment": {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        "vars_files": [str(ROOT / "roles/preflight/vars/main.yml")],
+        "vars": {
+            "streamkeep_domain": "live.streams.test",
+            "streamkeep_extra_names": ["198.51.100.4"],
+            # The host has the second address, which changes nothing: no container listens there.
+            "ansible_facts": {
+                "all_ipv4_addresses": [OWN],
+                "all_ipv6_addresses": ["2001:db8::7"],
+                "default_ipv4": {"address": OWN},
+            },
+        },
+        "tasks": [{"name": "Judge", "ansible.builtin.import_tasks": str(ROOT / "roles/preflight/tasks/names.yml")}],
+    }
+    (tmp_path / "play.json").write_text(json.dumps([play]))
+    done = subprocess.run([ANSIBLE, tmp_path / "play.json"], cwd=tmp_path, capture_output=True, text=True)
+    shown = " ".join((done.stdout + done.stderr).split())
+    assert (done.returncode == 0) == (not said), shown
+    assert said in shown
