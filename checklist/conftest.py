@@ -21,6 +21,7 @@ import pytest
 import testinfra
 from api import Api
 from controller import Controller
+from minutes import Minute, a_minute
 from outside import Outside, Publisher, Site, Stranger, pace, patient, stranger_to
 from testinfra.host import Host
 
@@ -196,6 +197,13 @@ def new_key(manage: Callable[..., list[dict[str, str]]]) -> Iterator[Callable[[s
     yield make
     for slug in made:
         manage("key", "revoke", slug)
+
+
+@pytest.fixture(scope="session")
+def minute(site: Site, outside: Outside, manage: Callable[..., list[dict[str, str]]]) -> Iterator[Minute]:
+    """Give a stream that runs from the first probe that asks for it until one judges it."""
+    with a_minute(site, outside, manage) as made:
+        yield made
 
 
 @pytest.fixture

@@ -158,6 +158,7 @@ def ill(host: Host, *containers: str) -> set[str]:
         return {name for name, found in zip(containers, threads.map(is_ill, containers), strict=True) if found}
 
 
+@pytest.mark.slow
 @pytest.mark.destructive
 def test_a_healthcheck_fails_when_the_function_does(host: Host) -> None:
     judged = ("proxy", "python-orchestrator", "nginx-rtmp")

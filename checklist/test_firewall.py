@@ -233,7 +233,7 @@ def test_who_knocks_at_ssh_too_often_is_kept_waiting(site: Site, outside: Outsid
 @pytest.mark.brisk
 def test_rules_that_would_lock_us_out_are_taken_back(site: Site, outside: Outside, host: Host, deploy: Deploy) -> None:
     before = rules(host)
-    done = deploy(firewall_ssh_sources=["192.0.2.0/24"], firewall_rollback_seconds=15)
+    done = deploy(firewall_ssh_sources=["192.0.2.0/24"], firewall_rollback_seconds=10)
     assert done.refused("would have locked you out")
     assert rules(host) == before
     assert outside.connects(site.address, 22)
@@ -263,6 +263,7 @@ def test_rules_that_let_us_in_stay_and_stale_ones_go(site: Site, outside: Outsid
         host.check_output("ufw delete allow 8888/tcp; iptables --delete DOCKER-USER --source 192.0.2.99 --jump ACCEPT")
 
 
+@pytest.mark.slow
 @pytest.mark.brisk
 def test_rules_that_nobody_proved_are_proven_by_the_next_run(host: Host, deploy: Deploy) -> None:
     host.check_output("streamkeep-firewall-rollback arm 90")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
-from outside import Outside, Publisher, Site, eventually
+from minutes import Minute
+from outside import Outside, Site
 from showing import assert_hidden
 from testinfra.host import Host
 
@@ -36,17 +35,12 @@ def test_none_shows_where_people_look(
     host: Host,
     outside: Outside,
     secrets: list[str],
-    new_key: Callable[[str], str],
-    publish: Callable[..., Publisher],
+    minute: Minute,
 ) -> None:
-    playpath = new_key("probe-canary")
-    publish(playpath)
-    url = f"https://{site.address}/hls/probe-canary/index.m3u8"
-    eventually(lambda: outside.get(url)[0] == 200, 20, "the canary plays")
-    outside.is_refused(f"rtmp://{site.address}:1935/live", playpath + "x")
+    outside.is_refused(f"rtmp://{site.address}:1935/live", minute.playpath + "x")
     elsewhere = {
         "settings": "cat /opt/streamkeep/.env /opt/streamkeep/compose.yaml",
         "stat page": "docker exec nginx-rtmp curl -s http://127.0.0.1:8081/stat",
         "segments": "docker exec ffmpeg sh -c 'find /var/hls; cat /var/hls/*/*/*.m3u8 /var/hls/*/*/*/*.m3u8; echo end'",
     }
-    assert_hidden(host, site, [*secrets, playpath.partition("key=")[2]], elsewhere)
+    assert_hidden(host, site, [*secrets, minute.playpath.partition("key=")[2]], elsewhere)

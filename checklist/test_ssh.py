@@ -186,6 +186,7 @@ def by_password(host: Host, site: Site, tmp_path: Path) -> Iterator[Path]:
     host.check_output(f"userdel --remove {name}")
 
 
+@pytest.mark.slow
 @pytest.mark.destructive
 def test_who_comes_by_password_is_not_locked_out(
     controller: Controller, host: Host, site: Site, by_password: Path

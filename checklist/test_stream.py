@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
-from threading import Event
 
 import pytest
+from minutes import Minute, playlist, published, wait_until_it_plays
 from outside import Outside, Publisher, Site, eventually
 from testinfra.host import Host
 
@@ -20,64 +17,9 @@ NewKey = Callable[[str], str]
 Manage = Callable[..., list[dict[str, str]]]
 
 
-def playlist(site: Site, slug: str, rendition: str = "") -> str:
-    return f"https://{site.address}/hls/{slug}/{rendition + '/' if rendition else ''}index.m3u8"
-
-
-def wait_until_it_plays(outside: Outside, site: Site, slug: str, seconds: float = 20) -> None:
-    eventually(lambda: outside.segments(playlist(site, slug, "source"))[0], seconds, f"{slug} has segments")
-
-
-@contextmanager
-def published(site: Site, outside: Outside, manage: Manage, slug: str) -> Iterator[tuple[Publisher, str]]:
-    """Publish as *slug* and wait until it plays; gives the publisher and its play path."""
-    playpath = f"{slug}?key={manage('key', 'create', slug, '--rotate')[0]['key']}"
-    publisher = outside.publish(f"rtmps://{site.address}:1936/live", playpath)
-    try:
-        wait_until_it_plays(outside, site, slug)
-        yield publisher, playpath
-    finally:
-        publisher.stop()
-        manage("key", "revoke", slug)
-
-
-@dataclass(frozen=True)
-class Minute:
-    """A stream that runs for at least a minute, and the numbers of the segments that its playlist has shown."""
-
-    publisher: Publisher
-    playpath: str
-    url: str
-    begun: float
-    seen: Callable[[], set[int]]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def minute(site: Site, outside: Outside, manage: Manage) -> Iterator[Minute]:
-    """Publish beside what the probes of this file publish, until one judges it."""
-    url, numbers, over = playlist(site, "probe-minute", "source"), set[int](), Event()
-
-    def watch() -> None:
-        while not over.wait(4):
-            numbers.update(outside.segments(url)[0])
-
-    with ThreadPoolExecutor() as threads, published(site, outside, manage, "probe-minute") as (publisher, playpath):
-        watching = threads.submit(watch)
-
-        def seen() -> set[int]:
-            over.set()
-            watching.result()
-            return numbers
-
-        try:
-            yield Minute(publisher, playpath, url, time.monotonic(), seen)
-        finally:
-            over.set()
-
-
 @pytest.mark.parametrize("scheme", ["rtmps", "rtmp"])
 def test_a_good_key_publishes_and_everybody_sees_it(
-    site: Site, outside: Outside, new_key: NewKey, publish: Publish, scheme: str
+    site: Site, outside: Outside, new_key: NewKey, publish: Publish, minute: Minute, scheme: str
 ) -> None:
     slug = "probe-minute"
     if scheme == "rtmp":
