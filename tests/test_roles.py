@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from jinja2 import Environment
+from jinja2.nativetypes import NativeEnvironment
 
 ROOT = Path(__file__).parents[1]
 ANSIBLE = Path(sys.executable).parent / "ansible-playbook"
@@ -35,6 +36,24 @@ def variables(role: str) -> dict[str, Any]:
 def test_the_authority_that_is_asked_follows_from_the_settings(staging: bool, own: str, server: str) -> None:
     template = Environment().from_string(variables("renewal")["_renewal_server"])  # noqa: S701  # no page
     assert template.render(renewal_staging=staging, renewal_directory_url=own) == server
+
+
+@pytest.mark.parametrize(
+    ("cores", "renditions"),
+    [
+        (None, ["source", "480p"]),
+        (2, ["source", "480p"]),
+        (4, ["source", "720p", "480p"]),
+        (8, ["source", "720p", "480p", "240p"]),
+    ],
+)
+def test_a_host_offers_more_renditions_the_more_cores_it_has(cores: int | None, renditions: list[str]) -> None:
+    ladder = yaml.safe_load((ROOT / "group_vars/all/streams.yml").read_text(encoding="utf-8"))["streamkeep_ladder"]
+    template = NativeEnvironment().from_string(ladder)
+    rungs = template.render(ansible_facts={"processor_vcpus": cores} if cores else {})
+    assert [rung["name"] for rung in rungs] == renditions
+    assert rungs[0] == {"name": "source"}
+    assert all(rung["name"] == f"{rung['height']}p" for rung in rungs[1:])
 
 
 # As the engine says it, by its Debian releases.
