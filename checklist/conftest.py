@@ -12,7 +12,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +22,7 @@ import testinfra
 from api import Api
 from controller import Controller
 from minutes import Minute, a_minute
-from outside import Outside, Publisher, Site, Stranger, pace, patient, stranger_to
+from outside import Manage, NewKey, Outside, Publish, Publisher, Site, Stranger, pace, patient, stranger_to
 from testinfra.host import Host
 
 VARIABLES = (
@@ -173,7 +173,7 @@ def api(site: Site, outside: Outside, host: Host) -> Iterator[Api]:
 
 
 @pytest.fixture(scope="session")
-def manage(host: Host) -> Callable[..., list[dict[str, str]]]:
+def manage(host: Host) -> Manage:
     """Run `flask streamkeep ...` in the app's container and return what it prints."""
 
     def call(*arguments: str) -> list[dict[str, str]]:
@@ -185,7 +185,7 @@ def manage(host: Host) -> Callable[..., list[dict[str, str]]]:
 
 
 @pytest.fixture
-def new_key(manage: Callable[..., list[dict[str, str]]]) -> Iterator[Callable[[str], str]]:
+def new_key(manage: Manage) -> Iterator[NewKey]:
     """Make a stream key by name and return its play path; what a test made is revoked after it."""
     made = []
 
@@ -200,14 +200,14 @@ def new_key(manage: Callable[..., list[dict[str, str]]]) -> Iterator[Callable[[s
 
 
 @pytest.fixture(scope="session")
-def minute(site: Site, outside: Outside, manage: Callable[..., list[dict[str, str]]]) -> Iterator[Minute]:
+def minute(site: Site, outside: Outside, manage: Manage) -> Iterator[Minute]:
     """Give a stream that runs from the first probe that asks for it until one judges it."""
     with a_minute(site, outside, manage) as made:
         yield made
 
 
 @pytest.fixture
-def publish(site: Site, outside: Outside) -> Iterator[Callable[..., Publisher]]:
+def publish(site: Site, outside: Outside) -> Iterator[Publish]:
     """Begin to publish from outside; whatever still runs after the test is ended."""
     publishers: list[Publisher] = []
 

@@ -9,16 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
 
-from outside import Outside, Publisher, Site, eventually
-
-Manage = Callable[..., list[dict[str, str]]]
+from outside import Manage, Outside, Publisher, Site, eventually
 
 
 def playlist(site: Site, slug: str, rendition: str = "") -> str:
+    """Return the URL of a stream's playlist, or of one *rendition*'s."""
     return f"https://{site.address}/hls/{slug}/{rendition + '/' if rendition else ''}index.m3u8"
 
 
 def wait_until_it_plays(outside: Outside, site: Site, slug: str, seconds: float = 20) -> None:
+    """Wait until the source's playlist has segments."""
     eventually(lambda: outside.segments(playlist(site, slug, "source"))[0], seconds, f"{slug} has segments")
 
 

@@ -20,6 +20,12 @@ CLIP = (
 )
 
 
+# The doors of the site that are meant to be open.
+DOORS = {22, 80, 443, 1935, 1936}
+# What listens somewhere on the host or in a container, and what others have been known to leave open.
+INNER = {25, 53, 111, 631, 1937, 2375, 2376, 3000, 5000, 5353, 5432, 5433, 5434, 8000, 8080, 8081, 8443}
+INNER |= {9090, 9093, 9100}
+
 T = TypeVar("T")
 # How much longer than elsewhere everything may take: more than 1 on an emulated host (conftest.py reads the inventory).
 pace = {"factor": 1.0}
@@ -95,6 +101,12 @@ class Outside:
     def __post_init__(self) -> None:
         self.prefix = ["docker", "exec", self.container] if self.container else []
 
+    @property
+    def image(self) -> str:
+        """Name the image that the container was made of."""
+        inspect = ["docker", "inspect", "--format", "{{.Config.Image}}", self.container]
+        return subprocess.check_output(inspect, text=True).strip()
+
     def run(self, command: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Run *command* in a shell there."""
         return subprocess.run(
@@ -118,10 +130,8 @@ class Outside:
     def open_among(self, address: str, ports: Iterable[int]) -> set[int]:
         """Return to which of *ports* a TCP connection opens within 3 s; they are tried side by side."""
         one = f"timeout {patient(3):.0f} bash -c ': </dev/tcp/{address}/'$port 2>/dev/null && echo $port"
-        return {
-            int(port)
-            for port in self.run(f"for port in {' '.join(map(str, ports))}; do {one} & done; wait").stdout.split()
-        }
+        tries = f"for port in {' '.join(map(str, ports))}; do {one} & done; wait"
+        return {int(port) for port in self.output(tries).split()}
 
     def publish(self, server: str, playpath: str) -> Publisher:
         """Begin to publish a moving picture with sound to *server* as *playpath*."""
@@ -151,6 +161,12 @@ class Outside:
         return ([int(n) for n in re.findall(r"-(\d+)\.ts$", text, re.M)] if status == 200 else []), text
 
 
+# What the fixtures `manage`, `new_key` and `publish` give.
+Manage = Callable[..., list[dict[str, str]]]
+NewKey = Callable[[str], str]
+Publish = Callable[..., Publisher]
+
+
 class Stranger(Outside):
     """A third machine, whose misbehaviour is judged as anybody's."""
 
@@ -165,10 +181,10 @@ def stranger_to(site: Site, host: Host, name: str) -> Iterator[Stranger]:
     """Give a machine with an address of its own, whose misbehaviour is forgotten afterwards."""
     if not site.outside:
         pytest.skip("not-testable: nobody but a disposable host is attacked for a probe")
-    image = subprocess.check_output(["docker", "inspect", "--format", "{{.Config.Image}}", site.outside], text=True)
+    image = Outside(site.outside).image
     name = f"{site.outside}-{name}"
     subprocess.run(["docker", "rm", "--force", name], check=True, capture_output=True)
-    command = ["docker", "run", "--detach", "--init", "--name", name, image.strip(), "sleep", "infinity"]
+    command = ["docker", "run", "--detach", "--init", "--name", name, image, "sleep", "infinity"]
     subprocess.run(command, check=True, capture_output=True)
     machine = Stranger(name)
     address = machine.address

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from secrets import randbelow
@@ -12,12 +12,12 @@ from threading import Event
 
 import pytest
 from controller import Controller
-from outside import Outside, Publisher, Site, Stranger, eventually, patient, stranger_to
+from jails import walled
+from outside import DOORS, NewKey, Outside, Publish, Site, Stranger, eventually, patient, stranger_to
 from testinfra.host import Host
 
 LOG = "/var/log/streamkeep/streaming-app.log"
 BAD_KEY = "probe-nobody?key=" + "A" * 32
-DOORS = {22, 80, 443, 1935, 1936}
 JAILS = ("sshd", "streaming-app", "streaming-rtmp", "recidive")
 pytestmark = pytest.mark.destructive
 
@@ -31,17 +31,6 @@ def jails_of(host: Host, address: str) -> list[str]:
 def somebody() -> str:
     """Return an address that is nobody's (RFC 2544), and most likely has not been banned before."""
     return f"198.18.{randbelow(256)}.{1 + randbelow(254)}"
-
-
-def walled(host: Host, jail: str, address: str) -> bool:
-    """Tell whether *jail* drops what comes from *address*, on its way to the host itself and to the containers."""
-    tool, bits = ("ip6tables", 128) if ":" in address else ("iptables", 32)
-    chains = {"INPUT": f"f2b-{jail}", "DOCKER-USER": f"f2b-{jail}-docker"}
-    return all(
-        f" -j {chain}\n" in host.run(f"{tool} --list-rules {way}").stdout
-        and f"-s {address}/{bits} -j DROP" in host.run(f"{tool} --list-rules {chain}").stdout
-        for way, chain in chains.items()
-    )
 
 
 def assert_shut_out(stranger: Stranger, site: Site, host: Host, jail: str = "streaming-rtmp") -> None:
@@ -98,8 +87,8 @@ def test_five_bad_keys_shut_the_publisher_out_and_nobody_else(
     outside: Outside,
     host: Host,
     stranger: Stranger,
-    new_key: Callable[[str], str],
-    publish: Callable[..., Publisher],
+    new_key: NewKey,
+    publish: Publish,
 ) -> None:
     server = f"rtmp://{site.address}:1935/live"
     playing = publish(new_key("probe-plays-on"))

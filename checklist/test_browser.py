@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from browsing import Window, fetch_axe, launch, window
-from outside import Publisher, Site, eventually
+from outside import NewKey, Publish, Site, eventually
 from playwright.sync_api import Browser, expect, sync_playwright
 from testinfra.host import Host
 
 pytestmark = pytest.mark.brisk
-Publish = Callable[..., Publisher]
-NewKey = Callable[[str], str]
 PUBLIC = ("/", "/session", "/nothing-here", "/watch/probe-looks")
 PAGES = (
     "/dashboard",

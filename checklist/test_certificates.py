@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from controller import Controller, Run
-from outside import Outside, Publisher, Site, eventually
+from outside import NewKey, Outside, Publish, Site, eventually
 from testinfra.host import Host
 
 PORTS = (443, 1936)
@@ -222,8 +222,8 @@ def test_a_renewal_cuts_nobody_off(
     outside: Outside,
     host: Host,
     issued: Authority,
-    new_key: Callable[[str], str],
-    publish: Callable[..., Publisher],
+    new_key: NewKey,
+    publish: Publish,
     download: Callable[[], tuple[int, bool]],
 ) -> None:
     publisher = publish(new_key("probe-renewal"))

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from controller import Controller
-from outside import Outside, Site, eventually
+from outside import Manage, Outside, Site, eventually
 
 pytestmark = [pytest.mark.destructive, pytest.mark.brisk, pytest.mark.slow]
-Manage = Callable[..., list[dict[str, str]]]
 
 
 def test_the_demo_publishes_says_where_to_look_and_ends(

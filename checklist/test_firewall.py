@@ -13,33 +13,9 @@ from ipaddress import IPv4Address
 import pytest
 from controller import Controller, Run
 from neighbour import opens, watching
-from outside import Outside, Site, Stranger, eventually, patient
+from outside import DOORS, INNER, Outside, Site, Stranger, eventually, patient
 from testinfra.host import Host
 
-OURS = {22, 80, 443, 1935, 1936}
-# What listens somewhere on the host, and what others have been known to leave open.
-INNER = [
-    25,
-    53,
-    111,
-    631,
-    1937,
-    2375,
-    2376,
-    3000,
-    5000,
-    5353,
-    5432,
-    5433,
-    5434,
-    8000,
-    8080,
-    8081,
-    8443,
-    9090,
-    9093,
-    9100,
-]
 # Where containers answer that nobody allowed: the second behind a bridge whose name no setting of ours knows.
 ROGUES = [5432, 5434]
 ANSWER = """
@@ -167,7 +143,7 @@ def test_containers_own_addresses_are_out_of_a_neighbours_reach(
 def keeping_its_address(site: Site, machine: str) -> Iterator[None]:
     """Hold the free addresses below the machine's own meanwhile: Docker gives the lowest to whoever starts."""
     docker = partial(subprocess.check_output, text=True, timeout=60)
-    image = docker(["docker", "inspect", "--format", "{{.Config.Image}}", site.outside]).strip()
+    image = Outside(site.outside).image
     places: list[str] = []
     try:
         below = True
@@ -189,7 +165,7 @@ def test_no_door_stands_open_while_the_host_boots(
         pytest.skip("not-testable: only a disposable host is rebooted for a probe")
     machine = site.outside.removesuffix("-outside") + "-host"
     # ssh is left out: ufw would take the watching for an attack on it.
-    doors = [*sorted(OURS - {22}), *INNER]
+    doors = [*sorted(DOORS - {22}), *sorted(INNER)]
     with keeping_its_address(site, machine), watching(outside, site.address, doors) as seen:
         # As when the power fails: nothing is told to stop.
         subprocess.run(["docker", "restart", "--time", "0", machine], check=True, capture_output=True, timeout=60)
@@ -201,7 +177,7 @@ def test_no_door_stands_open_while_the_host_boots(
         eventually(lambda: outside.run(ask).returncode == 0, 120, "it is back")
         answer_on_the_host(host, (*ROGUES, 5433))
     assert seen.rounds >= 20
-    assert seen.opened == OURS - {22}
+    assert seen.opened == DOORS - {22}
     assert host.check_output("systemctl is-system-running --wait") == "running"
 
 
@@ -242,7 +218,7 @@ def test_rules_that_would_lock_us_out_are_taken_back(site: Site, outside: Outsid
 
 @pytest.mark.brisk
 def test_rules_that_let_us_in_stay_and_stale_ones_go(site: Site, outside: Outside, host: Host, deploy: Deploy) -> None:
-    doors = OURS - {22}  # ssh is left out here, because ufw counts who knocks there
+    doors = DOORS - {22}  # ssh is left out here, because ufw counts who knocks there
     host.check_output("ufw allow 8888/tcp && iptables --insert DOCKER-USER --source 192.0.2.99 --jump ACCEPT")
     try:
         done = deploy(

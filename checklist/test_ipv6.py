@@ -8,10 +8,10 @@ from contextlib import ExitStack
 from ipaddress import IPv6Address
 
 import pytest
-from outside import Outside, Site, eventually, patient
+from jails import walled
+from outside import DOORS, Outside, Site, eventually, patient
 from testinfra.host import Host
 
-OPEN = {22, 80, 443, 1935, 1936}
 # Of a network of containers that somebody makes on the host
 NETWORK = "fd53:6c::/64"
 ROGUE = "fd53:6c::2"
@@ -58,7 +58,7 @@ def test_no_door_is_open_that_ipv4_has_not(outside: Outside, address: str) -> No
     scan = outside.output(f"nmap -6 -n -Pn -p- --min-rate 4000 --max-retries 2 -oG - {address}", timeout=280)
     found = {int(port) for port in re.findall(r"(\d+)/open/", scan)}
     assert 22 in found, "the scan sees nothing at all"
-    assert found <= OPEN
+    assert found <= DOORS
     # Not only because nothing listens there: the wall gives no answer.
     assert re.search(r"Ignored State: filtered \(65[45]\d\d\)", scan)
 
@@ -87,7 +87,7 @@ def test_who_guesses_at_ssh_is_shut_out(host: Host, outside: Outside, address: s
     try:
         eventually(banned, 120, "the guesser is banned")
         eventually(lambda: not connects(outside, guesser, address), 10, "the door is shut")
-        assert f"-s {guesser}/128 -j DROP" in host.check_output("ip6tables --list-rules f2b-sshd")
+        assert walled(host, "sshd", guesser)
         assert connects(outside, bystander, address)
     finally:
         host.check_output(f"fail2ban-client unban {guesser}")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
-from outside import Outside, Site, eventually
+from outside import Manage, NewKey, Outside, Site, eventually
 from testinfra.host import Host
 
-NewKey = Callable[[str], str]
 GOOD = "A" * 32
 
 
@@ -17,7 +16,7 @@ def server(site: Site) -> str:
 
 
 @pytest.fixture(scope="module")
-def there(manage: Callable[..., list[dict[str, str]]]) -> Iterator[None]:
+def there(manage: Manage) -> Iterator[None]:
     """A stream of the name that is tried, so that it is the key which is refused."""
     manage("key", "create", "probe-keys", "--rotate")
     yield

@@ -10,13 +10,10 @@ from typing import Any
 
 import pytest
 from api import Api
-from outside import Outside, Publisher, Site, eventually
+from outside import NewKey, Outside, Publish, Site, eventually
 from testinfra.host import Host
 
 pytestmark = [pytest.mark.brisk, pytest.mark.slow]
-NewKey = Callable[[str], str]
-Publish = Callable[..., Publisher]
-Manage = Callable[..., list[dict[str, str]]]
 NOMINAL_KBPS = 1500 + 96  # what outside.CLIP tells its encoders
 
 

@@ -9,15 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from outside import Outside, Site, patient
+from outside import DOORS, Outside, Site, patient
 from testinfra.host import Host
-
-OPEN = {22, 80, 443, 1935, 1936}
 
 
 def test_exactly_our_ports_are_open(site: Site, outside: Outside) -> None:
     scan = outside.output(f"nmap -n -Pn -p- --min-rate 8000 --max-retries 2 -oG - {site.address}", timeout=280)
-    assert {int(port) for port in re.findall(r"(\d+)/open/", scan)} == OPEN
+    assert {int(port) for port in re.findall(r"(\d+)/open/", scan)} == DOORS
 
 
 def test_inner_services_are_out_of_reach(site: Site, outside: Outside) -> None:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from minutes import Minute, playlist, published, wait_until_it_plays
-from outside import Outside, Publisher, Site, eventually
+from outside import Manage, NewKey, Outside, Publish, Publisher, Site, eventually
 from testinfra.host import Host
 
 pytestmark = pytest.mark.brisk
-Publish = Callable[..., Publisher]
-NewKey = Callable[[str], str]
-Manage = Callable[..., list[dict[str, str]]]
 
 
 @pytest.mark.parametrize("scheme", ["rtmps", "rtmp"])
