@@ -125,3 +125,34 @@ def test_names_that_do_not_lead_here_by_ipv4_alone_are_refused(tmp_path: Path, a
     shown = " ".join((done.stdout + done.stderr).split())
     assert (done.returncode == 0) == (not said), shown
     assert said in shown
+
+
+@pytest.mark.parametrize(
+    ("cards", "mistaken"),
+    [
+        ([{"device": "eth0", "type": "ether"}, {"device": "br-1a2b", "type": "bridge", "interfaces": ["veth1"]}], ""),
+        ([{"device": "docker0", "type": "bridge", "interfaces": []}, {"device": "lan", "type": "ether"}], ""),
+        ([{"device": "br0", "type": "bridge", "interfaces": ["eth1"]}], ""),
+        ([{"device": "br-lan", "type": "bridge", "interfaces": ["eth1", "veth1"]}], "outside by eth1, which"),
+        ([{"device": "br-lan", "type": "ether"}], "outside by br-lan, which"),
+        ([{"device": "sk-wan.5", "type": "ether"}], "outside by sk-wan.5, which"),
+    ],
+)
+def test_a_card_that_passes_for_a_container_is_refused(tmp_path: Path, cards: list[Any], mistaken: str) -> None:
+    play = {
+        "name": "Judge cards",
+        "hosts": "localhost",
+        "connection": "local",
+        "gather_facts": False,
+        "vars_files": [str(ROOT / f"roles/firewall/{each}/main.yml") for each in ("defaults", "vars")],
+        "vars": {
+            "ansible_facts": {re.sub("[-.]", "_", card["device"]): card for card in cards}
+            | {"default_ipv4": {"interface": "eth0", "type": "ether"}, "hostname": "streams"}
+        },
+        "tasks": [{"name": "Judge", "ansible.builtin.import_tasks": str(ROOT / "roles/firewall/tasks/judge.yml")}],
+    }
+    (tmp_path / "play.json").write_text(json.dumps([play]))
+    done = subprocess.run([ANSIBLE, tmp_path / "play.json"], cwd=tmp_path, capture_output=True, text=True)
+    shown = " ".join((done.stdout + done.stderr).split())
+    assert (done.returncode == 0) == (not mistaken), shown
+    assert mistaken in shown
