@@ -54,7 +54,7 @@ REFUSALS = {
     "root": (["-e", "ssh_login_user=root"], "make a user who logs in by key and may sudo"),
     "keyless user": (["-e", "ssh_login_user=nobody"], "nobody has no key on"),
     "unknown user": (["-e", '{"streamkeep_ssh_users": ["ghost"]}'], "create the user, or take the name out"),
-    "uplink": (["-e", '{"firewall_container_interfaces": ["sk-+", "eth+"]}'], "that interface or its bridge another name"),
+    "uplink": (["-e", '{"firewall_container_interfaces": ["sk-+", "eth+"]}'], "or its bridge another name"),
 }
 
 
