@@ -25,6 +25,26 @@ def variables(role: str) -> dict[str, Any]:
     return found
 
 
+def judged(tmp_path: Path, tasks: str, variables: list[str], settings: dict[str, Any]) -> tuple[bool, str]:
+    """Run *tasks* of a role here with its own *variables* and *settings*; return (whether it passed, what it said).
+
+    Programs in *tmp_path* stand in for those of the host.
+    """
+    play = {
+        "name": "Judge",
+        "hosts": "localhost",
+        "connection": "local",
+        "gather_facts": False,
+        "environment": {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        "vars_files": [str(ROOT / "roles" / each / "main.yml") for each in variables],
+        "vars": settings,
+        "tasks": [{"name": "Judge", "ansible.builtin.import_tasks": str(ROOT / "roles" / tasks)}],
+    }
+    (tmp_path / "play.json").write_text(json.dumps([play]))
+    done = subprocess.run([ANSIBLE, tmp_path / "play.json"], cwd=tmp_path, capture_output=True, text=True)
+    return done.returncode == 0, " ".join((done.stdout + done.stderr).split())
+
+
 @pytest.mark.parametrize(
     ("staging", "own", "server"),
     [
@@ -101,14 +121,11 @@ def test_names_that_do_not_lead_here_by_ipv4_alone_are_refused(tmp_path: Path, a
     lines = "".join(f"{address} STREAM live.streams.test\n" for address in addresses)
     (tmp_path / "getent").write_text(f"#!/bin/sh\nprintf '%s' '{lines}'\n{'true' if lines else 'exit 2'}\n")
     (tmp_path / "getent").chmod(0o755)
-    play = {
-        "name": "Judge names",
-        "hosts": "localhost",
-        "connection": "local",
-        "gather_facts": False,
-        "environment": {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
-        "vars_files": [str(ROOT / "roles/preflight/vars/main.yml")],
-        "vars": {
+    done, shown = judged(
+        tmp_path,
+        "preflight/tasks/names.yml",
+        ["preflight/vars"],
+        {
             "streamkeep_domain": "live.streams.test",
             "streamkeep_extra_names": ["198.51.100.4"],
             # The host has the second address, which changes nothing: no container listens there.
@@ -118,12 +135,8 @@ def test_names_that_do_not_lead_here_by_ipv4_alone_are_refused(tmp_path: Path, a
                 "default_ipv4": {"address": OWN},
             },
         },
-        "tasks": [{"name": "Judge", "ansible.builtin.import_tasks": str(ROOT / "roles/preflight/tasks/names.yml")}],
-    }
-    (tmp_path / "play.json").write_text(json.dumps([play]))
-    done = subprocess.run([ANSIBLE, tmp_path / "play.json"], cwd=tmp_path, capture_output=True, text=True)
-    shown = " ".join((done.stdout + done.stderr).split())
-    assert (done.returncode == 0) == (not said), shown
+    )
+    assert done == (not said), shown
     assert said in shown
 
 
@@ -139,20 +152,10 @@ def test_names_that_do_not_lead_here_by_ipv4_alone_are_refused(tmp_path: Path, a
     ],
 )
 def test_a_card_that_passes_for_a_container_is_refused(tmp_path: Path, cards: list[Any], mistaken: str) -> None:
-    play = {
-        "name": "Judge cards",
-        "hosts": "localhost",
-        "connection": "local",
-        "gather_facts": False,
-        "vars_files": [str(ROOT / f"roles/firewall/{each}/main.yml") for each in ("defaults", "vars")],
-        "vars": {
-            "ansible_facts": {re.sub("[-.]", "_", card["device"]): card for card in cards}
-            | {"default_ipv4": {"interface": "eth0", "type": "ether"}, "hostname": "streams"}
-        },
-        "tasks": [{"name": "Judge", "ansible.builtin.import_tasks": str(ROOT / "roles/firewall/tasks/judge.yml")}],
-    }
-    (tmp_path / "play.json").write_text(json.dumps([play]))
-    done = subprocess.run([ANSIBLE, tmp_path / "play.json"], cwd=tmp_path, capture_output=True, text=True)
-    shown = " ".join((done.stdout + done.stderr).split())
-    assert (done.returncode == 0) == (not mistaken), shown
+    facts: dict[str, Any] = {re.sub("[-.]", "_", card["device"]): card for card in cards}
+    facts["default_ipv4"] = {"interface": "eth0", "type": "ether"}
+    done, shown = judged(
+        tmp_path, "firewall/tasks/judge.yml", ["firewall/defaults", "firewall/vars"], {"ansible_facts": facts}
+    )
+    assert done == (not mistaken), shown
     assert mistaken in shown
