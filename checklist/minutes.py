@@ -9,17 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
 
-from outside import Manage, Outside, Publisher, Site, eventually
-
-
-def playlist(site: Site, slug: str, rendition: str = "") -> str:
-    """Return the URL of a stream's playlist, or of one *rendition*'s."""
-    return f"https://{site.address}/hls/{slug}/{rendition + '/' if rendition else ''}index.m3u8"
-
-
-def wait_until_it_plays(outside: Outside, site: Site, slug: str, seconds: float = 20) -> None:
-    """Wait until the source's playlist has segments."""
-    eventually(lambda: outside.segments(playlist(site, slug, "source"))[0], seconds, f"{slug} has segments")
+from outside import Manage, Outside, Publisher, Site, wait_until_it_plays
 
 
 @contextmanager
@@ -49,7 +39,7 @@ class Minute:
 @contextmanager
 def a_minute(site: Site, outside: Outside, manage: Manage) -> Iterator[Minute]:
     """Publish beside what the probes publish, until one judges it."""
-    url, numbers, over = playlist(site, "probe-minute", "source"), set[int](), Event()
+    url, numbers, over = site.playlist("probe-minute", "source"), set[int](), Event()
 
     def watch() -> None:
         while not over.wait(4):

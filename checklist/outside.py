@@ -60,6 +60,10 @@ class Site:
     outside: str
     relays: bool
 
+    def playlist(self, slug: str, rendition: str = "", folder: str = "hls") -> str:
+        """Return the URL of a stream's playlist, or of one *rendition*'s; private ones lie in another *folder*."""
+        return f"https://{self.address}/{folder}/{slug}/{rendition + '/' if rendition else ''}index.m3u8"
+
 
 @dataclass
 class Publisher:
@@ -159,6 +163,11 @@ class Outside:
         """Return (sequence numbers, text) of a media playlist; nothing while there is none."""
         status, text = self.get(playlist_url)
         return ([int(n) for n in re.findall(r"-(\d+)\.ts$", text, re.M)] if status == 200 else []), text
+
+
+def wait_until_it_plays(outside: Outside, site: Site, slug: str, seconds: float = 20) -> None:
+    """Wait until the source's playlist has segments."""
+    eventually(lambda: outside.segments(site.playlist(slug, "source"))[0], seconds, f"{slug} has segments")
 
 
 # What the fixtures `manage`, `new_key` and `publish` give.

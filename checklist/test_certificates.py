@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from controller import Controller, Run
-from outside import NewKey, Outside, Publish, Site, eventually
+from outside import NewKey, Outside, Publish, Site, eventually, wait_until_it_plays
 from testinfra.host import Host
 
 PORTS = (443, 1936)
@@ -227,8 +227,8 @@ def test_a_renewal_cuts_nobody_off(
     download: Callable[[], tuple[int, bool]],
 ) -> None:
     publisher = publish(new_key("probe-renewal"))
-    url = f"https://{site.address}/hls/probe-renewal/source/index.m3u8"
-    eventually(lambda: outside.segments(url)[0], 20, "the stream plays")
+    url = site.playlist("probe-renewal", "source")
+    wait_until_it_plays(outside, site, "probe-renewal")
     before = serials(outside, site)
     assert download()[1]
     seen = set(outside.segments(url)[0])

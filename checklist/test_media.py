@@ -10,25 +10,17 @@ from typing import Any
 
 import pytest
 from api import Api
-from outside import NewKey, Outside, Publish, Site, eventually
+from outside import NewKey, Outside, Publish, Site, eventually, wait_until_it_plays
 from testinfra.host import Host
 
 pytestmark = [pytest.mark.brisk, pytest.mark.slow]
 NOMINAL_KBPS = 1500 + 96  # what outside.CLIP tells its encoders
 
 
-def playlist(site: Site, slug: str, folder: str = "hls", rendition: str = "source") -> str:
-    return f"https://{site.address}/{folder}/{slug}/{rendition}/index.m3u8"
-
-
 def live(api: Api, slug: str) -> dict[str, Any]:
     """Return what the API says of the live stream *slug*, or nothing."""
     status, answer = api.call("GET", f"/streams/{slug}")
     return answer if status == 200 else {}
-
-
-def shown(outside: Outside, site: Site, slug: str) -> None:
-    eventually(lambda: outside.segments(playlist(site, slug))[0], 25, f"{slug} has segments")
 
 
 def test_a_limit_ends_what_exceeds_it_and_only_that(
@@ -53,7 +45,7 @@ def test_a_limit_ends_what_exceeds_it_and_only_that(
     assert publishers["fine"].running
     api.does("PATCH", "/keys/probe-fine", {"max_minutes": 1})
     eventually(lambda: not publishers["fine"].running, 65, "the stream of a minute is ended")
-    assert len(eventually(lambda: outside.get(playlist(site, "probe-fine"))[1], 5, "its end")) > 0
+    assert len(eventually(lambda: outside.get(site.playlist("probe-fine", "source"))[1], 5, "its end")) > 0
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +55,7 @@ def stream(api: Api, site: Site, outside: Outside) -> Iterator[str]:
     api.call("DELETE", f"/keys/{slug}")
     secret = api.does("POST", "/keys", {"slug": slug})["key"]
     publisher = outside.publish(f"rtmps://{site.address}:1936/live", f"{slug}?key={secret}")
-    shown(outside, site, slug)
+    wait_until_it_plays(outside, site, slug, 25)
     yield slug
     publisher.stop()
     api.does("DELETE", f"/keys/{slug}")
@@ -74,7 +66,7 @@ def test_viewers_are_counted_and_forgotten(api: Api, site: Site, outside: Outsid
         return lambda: live(api, stream)["viewers"] == number
 
     eventually(count(0), 20, "nobody watches")
-    url = playlist(site, stream)
+    url = site.playlist(stream, "source")
     watch = f"for i in $(seq 14); do curl -sk -o /dev/null {url} -A %s; sleep 1.5; done &"
     outside.run("(" + watch % "probe-vlc" + watch % "probe-safari" + ") >/dev/null 2>&1")
     # Whoever looked whether the stream plays, just before, counts as a third for 10 s.
@@ -133,10 +125,10 @@ def questions(host: Host) -> float:
 
 def test_private_is_private(api: Api, site: Site, outside: Outside, host: Host, stream: str) -> None:
     base = f"https://{site.address}"
-    secret = playlist(site, stream, "private")
-    assert outside.get(playlist(site, stream))[0] == 200
+    secret = site.playlist(stream, "source", "private")
+    assert outside.get(site.playlist(stream, "source"))[0] == 200
     api.does("PATCH", f"/keys/{stream}", {"visibility": "private"})
-    eventually(lambda: outside.get(playlist(site, stream))[0] == 404, 15, "it is not public any more")
+    eventually(lambda: outside.get(site.playlist(stream, "source"))[0] == 404, 15, "it is not public any more")
     eventually(lambda: stream in host.check_output("docker exec ffmpeg ls /var/hls/private"), 20, "it is in private")
     assert stream not in host.check_output("docker exec ffmpeg ls /var/hls/public")
     assert outside.get(secret)[0] == 403
@@ -182,7 +174,7 @@ def test_private_is_private(api: Api, site: Site, outside: Outside, host: Host, 
     eventually(lambda: outside.get(secret, *cookies)[0] == 403, 25, "a withdrawn invitation ends")
     assert outside.get(access, "-d", f"invitation={invitation}")[0] == 403
     api.does("PATCH", f"/keys/{stream}", {"visibility": "public"})
-    shown(outside, site, stream)
+    wait_until_it_plays(outside, site, stream, 25)
     assert stream not in host.check_output("docker exec ffmpeg ls /var/hls/private")
 
 
@@ -194,7 +186,7 @@ def test_a_name_is_free_again_when_its_publisher_lost_the_line(
     playpath = new_key("probe-line")
     server = f"rtmps://{site.address}:1936/live"
     first = publish(playpath, "rtmp")
-    shown(outside, site, "probe-line")
+    wait_until_it_plays(outside, site, "probe-line", 25)
     assert outside.is_refused(server, playpath), "while the first sends, nobody takes its place"
     rule = f"to {site.address} ipproto tcp dport 1935 blackhole"
     outside.output(f"ip rule add {rule}")

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from minutes import Minute, playlist, published, wait_until_it_plays
-from outside import Manage, NewKey, Outside, Publish, Publisher, Site, eventually
+from minutes import Minute, published
+from outside import Manage, NewKey, Outside, Publish, Publisher, Site, eventually, wait_until_it_plays
 from testinfra.host import Host
 
 pytestmark = pytest.mark.brisk
@@ -24,12 +24,12 @@ def test_a_good_key_publishes_and_everybody_sees_it(
         publish(new_key(slug), scheme)
         wait_until_it_plays(outside, site, slug)
     for rendition, height in (("source", 720), ("480p", 480)):
-        url = playlist(site, slug, rendition)
+        url = site.playlist(slug, rendition)
         eventually(lambda url=url: outside.segments(url)[0], 20, f"{rendition} has segments")
         streams = json.loads(outside.output(f"ffprobe -v error -show_streams -of json {url}"))["streams"]
         assert {s["codec_name"] for s in streams} == {"h264", "aac"}
         assert next(s["height"] for s in streams if s["codec_type"] == "video") == height
-    frames = outside.output(f"ffmpeg -v error -i {playlist(site, slug)} -t 2 -map 0:v:0 -f framemd5 -")
+    frames = outside.output(f"ffmpeg -v error -i {site.playlist(slug)} -t 2 -map 0:v:0 -f framemd5 -")
     digests = {line.rsplit(",", 1)[1] for line in frames.splitlines() if not line.startswith("#")}
     assert len(digests) > 30, "the picture does not move"
 
@@ -107,7 +107,7 @@ def test_a_stream_survives_a_restart_of(
     host.check_output(f"docker stop --time 10 {container}")
     time.sleep(5)  # longer than nginx-rtmp waits between two questions about a stream
     host.check_output(f"docker start {container}")
-    url = playlist(site, "probe-lasting", "source")
+    url = site.playlist("probe-lasting", "source")
     newest = max(outside.segments(url)[0], default=0)
     eventually(lambda: max(outside.segments(url)[0], default=0) > newest + 2, 40, "new segments come")
     assert lasting.running
@@ -121,7 +121,7 @@ def test_what_has_ended_leaves_no_trace(
             "live": slug in str(manage("live")),
             "encoded": f"/{slug}" in host.check_output("docker top ffmpeg"),
             "kept": slug in host.check_output("docker exec ffmpeg ls -R /var/hls"),
-            "shown": outside.get(playlist(site, slug))[0] == 200,
+            "shown": outside.get(site.playlist(slug))[0] == 200,
         }
 
     assert not minute.publisher.running
