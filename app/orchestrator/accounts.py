@@ -7,13 +7,14 @@ import string
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
+from sqlalchemy import delete as remove
 from sqlalchemy import select
 
-from . import logins
+from . import keys, logins, sessions
 from .clock import now
 from .database import db
-from .keys import SYNTAX
-from .models import ROLES, User
+from .models import ROLES, Login, User
+from .permissions import OPERATOR, Who
 
 # OWASP's Password Storage Cheat Sheet: Argon2id, 19 MiB, 2 passes, 1 lane.
 hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
@@ -94,7 +95,7 @@ def create(name: str, role: str, password: str | None = None) -> tuple[User, str
     Raises:
         AccountProblem: the name breaks the rule or is taken, the role does not exist, or the password is weak.
     """
-    if not SYNTAX.fullmatch(name):
+    if not keys.well_formed(name):
         raise AccountProblem("A user's name has 3 to 64 of the characters a-z, A-Z, 0-9, - and _.")
     if role not in ROLES:
         raise AccountProblem(f"A role is one of {', '.join(ROLES)}.")
@@ -136,21 +137,26 @@ def set_role(user: User, role: str) -> None:
 
 
 def disable(user: User) -> None:
-    """Let *user* sign in no more."""
+    """Let *user* sign in no more, and nobody publish on their keys; what is live on them ends within seconds."""
     _must_not_be_last_admin(user)
     user.disabled_at = user.disabled_at or now()
+    sessions.send_away_all_of(user, "disabled")
     logins.revoke_all(user)
 
 
 def enable(user: User) -> None:
-    """Let *user* sign in again."""
+    """Let *user* sign in again, and publish on the keys that were not revoked for themselves."""
     user.disabled_at = None
     db.session.commit()
 
 
-def delete(user: User) -> None:
-    """Forget *user*; the stream keys stay, and belong to nobody."""
+def delete(user: User, *, by: Who = OPERATOR) -> None:
+    """Forget *user*; their keys are revoked by *by* and belong to nobody, and what is live on them ends in seconds."""
     _must_not_be_last_admin(user)
+    sessions.send_away_all_of(user, "revoked")
+    for key in user.keys:
+        keys.withdraw(key, by)
+    db.session.execute(remove(Login).where(Login.user_id == user.id))
     db.session.delete(user)
     db.session.commit()
 

@@ -10,12 +10,14 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 from flask import current_app
+from sqlalchemy import delete as remove
 from sqlalchemy import select
 
-from . import recordings
+from . import permissions, recordings
 from .clock import now
 from .database import db
-from .models import VISIBILITIES, StreamKey, User
+from .models import VISIBILITIES, Sample, Session, StreamKey, User
+from .permissions import OPERATOR, Who
 from .settings import Settings
 
 # The guide's rule for stream keys (section 4); here it holds for the public name and the secret alike.
@@ -75,17 +77,16 @@ def everything() -> list[StreamKey]:
 
 
 def of(user: User) -> list[StreamKey]:
-    """Return the keys that *user* may see, by name: a streamer's own, and for the others all."""
-    query = select(StreamKey).order_by(StreamKey.slug)
-    if user.role == "streamer":
-        query = query.where(StreamKey.owner_id == user.id)
-    return list(db.session.scalars(query))
+    """Return the keys that *user* may see, by name."""
+    return list(db.session.scalars(select(StreamKey).where(permissions.seen_by(user)).order_by(StreamKey.slug)))
 
 
-def create(slug: str, title: str = "", owner: User | None = None, **limits: Any) -> tuple[StreamKey, str]:
+def create(
+    slug: str, title: str = "", owner: User | None = None, *, by: Who = OPERATOR, **limits: Any
+) -> tuple[StreamKey, str]:
     """Make the right to publish as *slug* and return it with its secret, which nobody can show again.
 
-    *limits* are those of `change`.
+    *limits* and *by* are those of `change`.
 
     Raises:
         KeyProblem: the slug breaks the rule or is taken, or see `change`.
@@ -95,8 +96,8 @@ def create(slug: str, title: str = "", owner: User | None = None, **limits: Any)
     if find(slug) is not None:
         raise KeyProblem(f"{slug} exists already: rotate its key, or choose another name.")
     secret = generate()
-    key = StreamKey(slug=slug, key_hash=digest(secret), owner_id=owner.id if owner else None)
-    _apply(key, {"title": title} | limits)
+    key = StreamKey(slug=slug, key_hash=digest(secret), owner_id=owner.id if owner else None, set_by_admin={})
+    _apply(key, {"title": title} | limits, by)
     db.session.add(key)
     db.session.commit()
     return key, secret
@@ -119,8 +120,8 @@ def _judge_sources(sources: list[str]) -> None:
         raise KeyProblem("A key has at most 50 source networks.")
 
 
-def _apply(key: StreamKey, changes: dict[str, Any]) -> None:
-    """Set the fields of *key* that are in *changes*, which are judged first."""
+def _apply(key: StreamKey, changes: dict[str, Any], by: Who) -> None:
+    """Set the fields of *key* in *changes*, which are judged first; limits that an admin names are the admin's."""
     if unknown := set(changes) - CHANGEABLE:
         raise KeyProblem(f"A key has no {', '.join(sorted(unknown))}.")
     _judge_title(changes.get("title", ""))
@@ -131,39 +132,66 @@ def _apply(key: StreamKey, changes: dict[str, Any]) -> None:
         value = changes.get(limit)
         if value is not None and not 0 < value <= 1_000_000:
             raise KeyProblem(f"{limit} is a number from 1 to 1000000, or left out for no limit.")
+    permissions.judge_change(by, key, changes)
+    if permissions.administers(by):
+        named = {limit: by.name for limit in changes.keys() & permissions.LIMITS.keys() if changes[limit]}
+        kept = {limit: admin for limit, admin in key.set_by_admin.items() if limit not in changes}
+        key.set_by_admin = kept | named
     for name, value in changes.items():
         setattr(key, name, value)
 
 
-def change(key: StreamKey, **changes: Any) -> StreamKey:
-    """Change some of CHANGEABLE: times are naive UTC, bitrates kbit/s, heights lines.
+def change(key: StreamKey, *, by: Who = OPERATOR, **changes: Any) -> StreamKey:
+    """Change some of CHANGEABLE for *by*: times are naive UTC, bitrates kbit/s, heights lines.
 
     Raises:
         KeyProblem: a field that does not exist or can't have this value; nothing is changed then.
+        Denied: an admin set one of these limits, and *by* is none; nothing is changed then.
     """
-    _apply(key, changes)
+    _apply(key, changes, by)
     db.session.commit()
     return key
 
 
-def rotate(key: StreamKey) -> str:
-    """Give *key* a new secret and return it; the old one, and a stream that runs on it, ends with its next update."""
+def rotate(key: StreamKey, *, by: Who = OPERATOR) -> str:
+    """Give *key* a new secret and return it; the old one, and a stream that runs on it, ends with its next update.
+
+    Raises:
+        Denied: an admin revoked it, and *by* is none.
+    """
+    permissions.judge_rotation(by, key)
     secret = generate()
-    key.key_hash, key.revoked_at, key.rotated_at = digest(secret), None, now()
+    key.key_hash, key.revoked_at, key.revoked_by, key.rotated_at = digest(secret), None, None, now()
     db.session.commit()
     return secret
 
 
-def revoke(key: StreamKey) -> None:
+def revoke(key: StreamKey, *, by: Who = OPERATOR) -> None:
     """Withdraw the right to publish; a stream that runs ends with its next update."""
-    key.revoked_at = key.revoked_at or now()
+    withdraw(key, by)
     db.session.commit()
 
 
-def delete(key: StreamKey) -> None:
-    """Forget *key*, the history and the recordings of its stream; a stream that runs ends with its next update."""
+def withdraw(key: StreamKey, by: Who) -> None:
+    """Note that *by* revoked *key*; what an admin revoked stays an admin's. The caller commits."""
+    key.revoked_at = key.revoked_at or now()
+    if permissions.administers(by):
+        key.revoked_by = by.name
+
+
+def delete(key: StreamKey, *, by: Who = OPERATOR) -> None:
+    """Forget *key*, the history and the recordings of its stream; a stream that runs ends with its next update.
+
+    Raises:
+        Denied: an admin limited, revoked or held it, and *by* is none.
+    """
+    permissions.judge_deletion(by, key)
     settings: Settings = current_app.config["STREAMKEEP"]
     recordings.discard_all(key.slug, settings.recordings_path)
+    # Years of history are removed where they lie; the relationships would load them first.
+    past = select(Session.id).where(Session.stream_key_id == key.id)
+    db.session.execute(remove(Sample).where(Sample.session_id.in_(past)))
+    db.session.execute(remove(Session).where(Session.stream_key_id == key.id))
     db.session.delete(key)
     db.session.commit()
 
@@ -191,6 +219,8 @@ def admits(slug: str, secret: str, address: str) -> StreamKey:
     moment = now()
     if key.revoked_at is not None:
         raise Refused("revoked")
+    if key.owner_disabled:
+        raise Refused("disabled")
     if key.expires_at is not None and key.expires_at <= moment:
         raise Refused("expired")
     if key.held_until is not None and key.held_until > moment:

@@ -6,7 +6,7 @@ from datetime import datetime
 from secrets import token_urlsafe
 from uuid import uuid4
 
-from sqlalchemy import JSON, ForeignKey, String
+from sqlalchemy import JSON, ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from .clock import now
@@ -65,7 +65,8 @@ class StreamKey(Base):
 
     *sources* are CIDRs, empty for anywhere. A limit of None is no limit. Until *held_until* nobody may publish, so that
     a publisher who was sent away does not come back at once. *viewing_salt* is part of every grant to view a private
-    stream: a new one withdraws them all.
+    stream: a new one withdraws them all. *set_by_admin* is {limit: name of the admin who set it}; *revoked_by* and
+    *held_by* name an admin too, and are None where it was the owner or this host (see `permissions`).
     """
 
     __tablename__ = "stream_keys"
@@ -89,9 +90,17 @@ class StreamKey(Base):
     visibility: Mapped[str] = mapped_column(String(16), default="public")
     viewing_salt: Mapped[str] = mapped_column(String(32), default=lambda: token_urlsafe(16))
     record: Mapped[bool] = mapped_column(default=False)
+    set_by_admin: Mapped[dict[str, str]] = mapped_column(JSON, default=dict)
+    revoked_by: Mapped[str | None] = mapped_column(String(64), default=None)
+    held_by: Mapped[str | None] = mapped_column(String(64), default=None)
     owner: Mapped[User | None] = relationship(back_populates="keys")
     sessions: Mapped[list[Session]] = relationship(back_populates="stream_key", cascade="all, delete-orphan")
     relays: Mapped[list[Relay]] = relationship(back_populates="stream_key", cascade="all, delete-orphan")
+
+    @property
+    def owner_disabled(self) -> bool:
+        """Whether nobody may publish because the owner may not sign in."""
+        return self.owner is not None and self.owner.disabled_at is not None
 
 
 class Relay(Base):
@@ -145,13 +154,18 @@ class Session(Base):
 
 
 class Sample(Base):
-    """What was measured of a session at one moment, for the curves on the dashboard."""
+    """What was measured of a session, for the curves on the dashboard.
+
+    *at* is when, and *seconds* how long it stands for from then on: old ones are merged (`samples`).
+    """
 
     __tablename__ = "samples"
+    __table_args__ = (Index("ix_samples_session_id_at", "session_id", "at"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id"), index=True)
-    at: Mapped[datetime] = mapped_column(default=now, index=True)
+    session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id"))
+    at: Mapped[datetime] = mapped_column(default=now)
+    seconds: Mapped[int] = mapped_column(default=10)
     bitrate_kbps: Mapped[int]
     viewers: Mapped[int]
     session: Mapped[Session] = relationship(back_populates="samples")

@@ -7,10 +7,12 @@ from datetime import timedelta
 
 from sqlalchemy import func, select, update
 
+from . import permissions
 from .clock import now
 from .database import db
 from .keys import Refused
-from .models import Sample, Session, StreamKey
+from .models import Sample, Session, StreamKey, User
+from .permissions import Who
 
 # nginx-rtmp asks each 2 s; after five missed answers nobody sends any more, whatever happened to the goodbye.
 SILENCE = timedelta(seconds=10)
@@ -66,12 +68,28 @@ def samples(session: Session) -> list[Sample]:
     return list(db.session.scalars(select(Sample).where(Sample.session_id == session.id).order_by(Sample.at)))
 
 
-def send_away(session: Session, reason: str, hold: timedelta = timedelta()) -> None:
-    """Let *session* end with its next update (2 s), and nobody publish under its name for as long as *hold*."""
+def send_away(session: Session, reason: str, hold: timedelta = timedelta(), *, by: Who | None = None) -> None:
+    """Let *session* end with its next update (2 s), and nobody publish under its name for as long as *hold*.
+
+    A hold that lasts longer stands. *by* is who asked for it; None is this host itself.
+    """
     session.ending = session.ending or reason
     if hold:
-        session.stream_key.held_until = now() + hold
+        key, moment = session.stream_key, now()
+        held_until = key.held_until if key.held_until and key.held_until > moment else None
+        key.held_until = max(held_until or moment, moment + hold)
+        if by is not None and permissions.administers(by):
+            key.held_by = by.name
+        elif held_until is None:
+            key.held_by = None
     db.session.commit()
+
+
+def send_away_all_of(owner: User, reason: str) -> None:
+    """Let the live sessions of the keys of *owner* end with their next update (2 s); the caller commits."""
+    theirs = select(StreamKey.id).where(StreamKey.owner == owner)
+    running = update(Session).where(Session.ended_at.is_(None), Session.stream_key_id.in_(theirs))
+    db.session.execute(running.values(ending=func.coalesce(Session.ending, reason)))
 
 
 def of_client(key: StreamKey, client_id: str) -> Session | None:

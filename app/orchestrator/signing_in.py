@@ -1,16 +1,17 @@
-"""What the API and the pages share about people: an attempt to sign in, and who did what."""
+"""What the API and the pages share about people: an attempt to sign in, who reaches which stream, and who did what."""
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
-from flask import request
+from flask import abort, request
 from flask_jwt_extended import current_user
 
-from . import accounts, logins, tokens
+from . import accounts, keys, logins, permissions, tokens
 from .events import note
 from .metrics import auth_attempts
-from .models import User
+from .models import StreamKey, User
 
 WRONG = "The name or the password is wrong."
 LONGEST_NAME = 64
@@ -39,6 +40,14 @@ def change_password(user: User, current: str, new: str) -> None:
         raise accounts.AccountProblem("The current password is wrong.")
     accounts.set_password(user, new)
     note("user", "password changed", request.remote_addr, user=user.name)
+
+
+def reachable(slug: str) -> StreamKey:
+    """Return the key of *slug* if the signed-in user may see it, or answer 404."""
+    key = keys.find(slug)
+    if key is None or not permissions.may_see(current_user, key):
+        abort(HTTPStatus.NOT_FOUND, "There is no such stream among yours.")
+    return key
 
 
 def actor(event: str, result: str, **details: Any) -> None:

@@ -27,6 +27,7 @@ from . import keys, logins, tokens
 from .clock import now
 from .limiting import page_views
 from .models import StreamKey, User
+from .permissions import may_see
 from .settings import Settings
 
 blueprint = Blueprint("viewing", __name__)
@@ -102,8 +103,7 @@ def _may_watch_until(key: StreamKey) -> datetime | None:
     if invited is not None:
         return invited
     user = _signed_in()
-    may_see = user is not None and (user.role in ("admin", "auditor") or key.owner_id == user.id)
-    return now() + GRANT if may_see else None
+    return now() + GRANT if user is not None and may_see(user, key) else None
 
 
 @blueprint.post("/watch/<slug>/access")

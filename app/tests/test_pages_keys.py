@@ -75,7 +75,10 @@ def test_settings_are_changed_and_emptied(ingrid: Browser) -> None:
     ingrid.post("/streams", slug="evening", max_height="1080", sources="198.51.100.0/24\n203.0.113.7/32", record="yes")
     key = keys.known("evening")
     assert (key.max_height, key.sources, key.record) == (1080, ["198.51.100.0/24", "203.0.113.7/32"], True)
-    answer = ingrid.post("/streams/evening", title="New", visibility="private", expires_at="2030-01-31T18:00")
+    emptied = {"max_height": "", "sources": ""}
+    answer = ingrid.post(
+        "/streams/evening", title="New", visibility="private", expires_at="2030-01-31T18:00", **emptied
+    )
     assert answer.location == "/streams/evening?said=changed"
     page = ingrid.get(answer.location).text
     assert 'role="status">Saved.' in page

@@ -8,11 +8,11 @@ from flask import Response, abort, current_app
 from flask_jwt_extended import current_user
 
 from .. import keys, recordings
+from ..permissions import MANAGERS
 from ..recordings import Recording
 from ..settings import Settings
-from ..signing_in import actor
+from ..signing_in import actor, reachable
 from .blueprint import ApiBlueprint
-from .keys import reachable
 from .schemas import RecordingOut
 
 blueprint = ApiBlueprint("recordings", "/recordings", "What was recorded; a key says whether its stream is.")
@@ -63,7 +63,7 @@ def as_download(recording: Recording) -> Response:
 @blueprint.delete("/<slug>/<file>")
 @blueprint.response(HTTPStatus.NO_CONTENT)
 @blueprint.refusals(HTTPStatus.NOT_FOUND)
-@blueprint.signed_in("admin", "streamer")
+@blueprint.signed_in(*MANAGERS)
 def delete(slug: str, file: str) -> None:
     """Delete a recording; one that is still being written goes with what comes after."""
     recordings.discard(_known(slug, file))

@@ -142,7 +142,22 @@ class KeyOut(Viewing):
     created_at = UtcTime(required=True)
     rotated_at = UtcTime(required=True, allow_none=True)
     revoked_at = UtcTime(required=True, allow_none=True)
+    revoked_by = fields.String(
+        required=True, allow_none=True, metadata={"description": "The admin who did; null: the owner."}
+    )
     held_until = UtcTime(required=True, allow_none=True)
+    held_by = fields.String(
+        required=True, allow_none=True, metadata={"description": "The admin who did; null: the owner, or a limit."}
+    )
+    owner_disabled = fields.Boolean(
+        required=True, metadata={"description": "The owner may not sign in, so nobody publishes."}
+    )
+    set_by_admin = fields.Dict(
+        keys=fields.String(),
+        values=fields.String(),
+        required=True,
+        metadata={"description": "Limits that only admins change, each with the admin who set it."},
+    )
 
 
 class Secret(Schema):

@@ -19,6 +19,7 @@ from werkzeug.exceptions import HTTPException, Unauthorized
 from .. import tokens
 from ..limiting import page_views
 from ..models import User
+from ..permissions import ADMINS, MANAGERS, OBSERVERS
 
 blueprint = Blueprint("pages", __name__, template_folder="../templates")
 page_views(blueprint)
@@ -88,7 +89,13 @@ def local(path: str) -> str:
 
 @blueprint.app_context_processor
 def _for_templates() -> dict[str, Any]:
-    """Give the templates who looks, and the token that forms send back."""
+    """Give the templates who looks and what for, and the token that forms send back."""
     user = viewer()
     cookie = request.cookies.get("__Host-access", "")
-    return {"viewer": user, "csrf_token": get_csrf_token(cookie) if user else ""}
+    return {
+        "viewer": user,
+        "administers": user is not None and user.role in ADMINS,
+        "observes": user is not None and user.role in OBSERVERS,
+        "manages": user is not None and user.role in MANAGERS,
+        "csrf_token": get_csrf_token(cookie) if user else "",
+    }

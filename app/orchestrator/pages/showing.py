@@ -81,6 +81,8 @@ def state(key: StreamKey, live: bool) -> str:
         return "live"
     if key.revoked_at:
         return "revoked"
+    if key.owner_disabled:
+        return "disabled"
     if key.expires_at and key.expires_at <= moment_now:
         return "expired"
     if key.held_until and key.held_until > moment_now:
