@@ -82,7 +82,7 @@ def _person(user: User) -> dict[str, Any]:
         "role": user.role,
         "created": _time(user.created_at),
         "disabled": user.disabled_at is not None,
-        "signed_in": len(logins.of(user)),
+        "signed_in": logins.count(user),
     }
 
 
@@ -135,7 +135,7 @@ def review_keys(days: int) -> None:
             continue
         reasons = {
             "old": (key.rotated_at or key.created_at) < oldest,
-            "unused": not key.sessions,
+            "unused": not sessions.any_of(key),
             "no owner": key.owner is None,
             "never expires": key.expires_at is None,
         }

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from uuid import uuid4
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 
 from .clock import now
 from .database import db
 from .models import Login, User
 
 LONGEST_LOGIN = timedelta(days=30)
+MOST = 50  # logins that anybody is shown
 # Two tabs of one browser that wake up together send the same refresh token; the second is no thief.
 TWO_TABS = timedelta(seconds=10)
 
@@ -59,7 +60,17 @@ def revoke_all(user: User) -> None:
     db.session.commit()
 
 
+def _holding(user: User) -> tuple[ColumnElement[bool], ...]:
+    """Return what is true of the logins of *user* that hold."""
+    return Login.user_id == user.id, Login.revoked_at.is_(None), Login.expires_at > now()
+
+
 def of(user: User) -> list[Login]:
-    """Return the logins of *user* that hold, the newest first."""
-    query = select(Login).where(Login.user_id == user.id, Login.revoked_at.is_(None), Login.expires_at > now())
-    return list(db.session.scalars(query.order_by(Login.created_at.desc())))
+    """Return the newest MOST logins of *user* that hold, the newest first; a program may sign in ever again."""
+    query = select(Login).where(*_holding(user)).order_by(Login.created_at.desc()).limit(MOST)
+    return list(db.session.scalars(query))
+
+
+def count(user: User) -> int:
+    """Return how many logins of *user* hold."""
+    return db.session.scalar(select(func.count(Login.id)).where(*_holding(user))) or 0

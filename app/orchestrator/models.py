@@ -156,7 +156,7 @@ class Session(Base):
 class Sample(Base):
     """What was measured of a session, for the curves on the dashboard.
 
-    *at* is when, and *seconds* how long it stands for from then on: old ones are merged (`samples`).
+    *at* is when, and *seconds* for how long from then on it stands: old ones are merged (`samples`).
     """
 
     __tablename__ = "samples"

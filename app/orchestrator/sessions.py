@@ -11,7 +11,7 @@ from . import permissions
 from .clock import now
 from .database import db
 from .keys import Refused
-from .models import Sample, Session, StreamKey, User
+from .models import Session, StreamKey, User
 from .permissions import Who
 
 # nginx-rtmp asks each 2 s; after five missed answers nobody sends any more, whatever happened to the goodbye.
@@ -55,17 +55,17 @@ def of_key(key: StreamKey) -> Session | None:
     return next((session for session in live() if session.stream_key_id == key.id), None)
 
 
+def any_of(key: StreamKey) -> bool:
+    """Tell whether anything was ever published with *key*."""
+    return db.session.scalar(select(Session.id).where(Session.stream_key_id == key.id).limit(1)) is not None
+
+
 def history(keys: Sequence[StreamKey], page: int, size: int) -> tuple[list[Session], int]:
     """Return page *page* (from 1, of *size*) of the sessions of *keys* that ended, newest first, and their count."""
     query = select(Session).where(Session.ended_at.is_not(None), Session.stream_key_id.in_([key.id for key in keys]))
     count = db.session.scalar(select(func.count()).select_from(query.subquery())) or 0
     rows = db.session.scalars(query.order_by(Session.started_at.desc()).limit(size).offset((page - 1) * size))
     return list(rows), count
-
-
-def samples(session: Session) -> list[Sample]:
-    """Return what was measured of *session*, oldest first."""
-    return list(db.session.scalars(select(Sample).where(Sample.session_id == session.id).order_by(Sample.at)))
 
 
 def send_away(session: Session, reason: str, hold: timedelta = timedelta(), *, by: Who | None = None) -> None:

@@ -15,10 +15,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from flask import Flask
-from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
 
-from . import create_app, measuring, recordings, sessions
+from . import create_app, measuring, recordings, samples, sessions
 from .clock import now
 from .database import db
 from .events import log, note
@@ -30,7 +29,6 @@ from .viewers import Audience
 EX_CONFIG = 78  # sysexits.h: configuration error
 ROUND = 2.0  # seconds
 SAMPLE_EVERY = 10.0  # seconds
-SAMPLES_KEPT = timedelta(hours=1)  # after the stream's end
 HOUSEKEEPING = 60.0  # seconds
 # An encoder that was sent away comes back at once; for this long it is told at the door.
 HOLD = timedelta(seconds=60)
@@ -111,10 +109,9 @@ class Worker:
 
 
 def tidy() -> None:
-    """Forget the samples of streams that ended a while ago."""
-    ended = db.select(Session.id).where(Session.ended_at < now() - SAMPLES_KEPT)
-    db.session.execute(delete(Sample).where(Sample.session_id.in_(ended)))
-    db.session.commit()
+    """Merge the samples that have become old, and forget those of streams that ended a while ago."""
+    samples.thin()
+    samples.forget()
 
 
 def beat() -> None:

@@ -16,7 +16,7 @@ import pytest
 from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
-from orchestrator import keys, measuring, sessions, worker
+from orchestrator import keys, measuring, samples, worker
 from orchestrator.database import db
 from orchestrator.measuring import Meter, NoAnswer, Reading, understand
 from orchestrator.models import Sample, Session
@@ -154,8 +154,8 @@ def test_a_live_stream_is_measured(stage: Stage) -> None:
     assert (session.width, session.height, session.frame_rate) == (1280, 720, 30.0)
     assert (session.video_codec, session.audio_codec) == ("H264 Baseline", "AAC LC")
     assert session.ending is None
-    assert len(sessions.samples(session)) == 2
-    assert sessions.samples(session)[-1].bitrate_kbps == 3000
+    assert len(samples.newest(session)) == 2
+    assert samples.newest(session)[-1].bitrate_kbps == 3000
 
 
 def test_the_former_publisher_is_not_taken_for_this_one(stage: Stage) -> None:

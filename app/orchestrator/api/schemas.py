@@ -217,9 +217,16 @@ class Kick(Schema):
 
 
 class SampleOut(Schema):
-    """What was measured at one moment."""
+    """What was measured, on average over some seconds."""
 
     at = UtcTime(required=True)
+    seconds = fields.Integer(
+        required=True,
+        metadata={
+            "description": "For how long from then on it stands: 10 within the last hour, 300 within the last day,"
+            " 3600 within the last week, 21600 before."
+        },
+    )
     bitrate_kbps = fields.Integer(required=True)
     viewers = fields.Integer(required=True)
 

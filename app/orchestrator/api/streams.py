@@ -10,6 +10,7 @@ from flask import abort
 from flask_jwt_extended import current_user
 
 from .. import keys, sessions
+from .. import samples as measured
 from ..models import Sample, Session
 from ..permissions import MANAGERS, may_see
 from ..signing_in import actor, reachable
@@ -59,8 +60,8 @@ def one(slug: str) -> Session:
 @blueprint.refusals(HTTPStatus.NOT_FOUND)
 @blueprint.signed_in()
 def samples(slug: str) -> list[Sample]:
-    """Show what was measured of a live stream, oldest first."""
-    return sessions.samples(_live(slug))
+    """Show what was measured of a live stream, oldest first: the newest 1000 samples; old ones stand for longer."""
+    return measured.newest(_live(slug))
 
 
 @blueprint.post("/<slug>/kick")

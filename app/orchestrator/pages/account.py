@@ -21,6 +21,7 @@ def _show(status: int = HTTPStatus.OK, **values: object) -> ResponseReturnValue:
     page = render_template(
         "account.html",
         logins=logins.of(current_user),
+        signed_in=logins.count(current_user),
         this=get_jwt()[tokens.LOGIN_CLAIM],
         shortest=accounts.SHORTEST_PASSWORD,
         longest=accounts.LONGEST_PASSWORD,

@@ -39,7 +39,7 @@ def _list(status: int = HTTPStatus.OK, **values: object) -> ResponseReturnValue:
 
 def _one(user: User, status: int = HTTPStatus.OK, **values: object) -> ResponseReturnValue:
     """Show *user*."""
-    return render_template("user.html", user=user, logins=logins.of(user), roles=ROLES, **values), status
+    return render_template("user.html", user=user, signed_in=logins.count(user), roles=ROLES, **values), status
 
 
 @blueprint.get("/users")
