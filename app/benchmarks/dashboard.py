@@ -1,9 +1,9 @@
 """What the dashboard costs after a month live, beside one hour: `python app/benchmarks/dashboard.py`.
 
 A real gunicorn on loopback, and two streamers with one live stream each: one began an hour ago, the other thirty days
-ago, both measured every 10 s. They ask for the dashboard in turn, first with every sample still there, as a host of before
-has them when it is upgraded, then when the worker has thinned them out. Prints the median of all rounds and their spread,
-and how many times the hour the month takes in the same rounds.
+ago, both measured every 10 s. They ask for the dashboard in turn, first with every sample still there, as a host of
+before has them when it is upgraded, then when the worker has thinned them out. Prints the median of all rounds and
+their spread, and how many times the hour the month takes in the same rounds.
 """
 
 from __future__ import annotations

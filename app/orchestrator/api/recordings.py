@@ -13,7 +13,7 @@ from ..recordings import Recording
 from ..settings import Settings
 from ..signing_in import actor, reachable
 from .blueprint import ApiBlueprint
-from .schemas import RecordingOut
+from .schemas import Page, RecordingOut
 
 blueprint = ApiBlueprint("recordings", "/recordings", "What was recorded; a key says whether its stream is.")
 
@@ -35,9 +35,10 @@ def _known(slug: str, file: str) -> Recording:
 @blueprint.get("")
 @blueprint.response(HTTPStatus.OK, RecordingOut(many=True))
 @blueprint.signed_in()
-def everything() -> list[Recording]:
-    """List the recordings that you may see, newest first."""
-    return recordings.of(keys.of(current_user), _settings().recordings_path)
+@blueprint.takes(Page, location="query")
+def everything(page: dict[str, int]) -> list[Recording]:
+    """List the recordings that you may see, newest first, a page of them."""
+    return recordings.of(keys.of(current_user), _settings().recordings_path, page["page"], page["size"])[0]
 
 
 @blueprint.get("/<slug>/<file>")

@@ -100,13 +100,15 @@ def page_of(key: StreamKey) -> dict[str, object]:
     """Return what the page of *key* shows."""
     session = sessions.of_key(key)
     recent, total = sessions.history([key], 1, RECENT)
+    found, recorded = recordings.of([key], _settings().recordings_path)
     return {
         "key": key,
         "session": session,
         "state": state(key, session is not None),
         "recent": recent,
         "total": total,
-        "recordings": recordings.of([key], _settings().recordings_path),
+        "recordings": found,
+        "recorded": recorded,
         **relays_of(key),
         "may_change": permissions.may_change(current_user, key),
         "fixed": permissions.fixed(current_user, key),
