@@ -93,7 +93,8 @@ class StreamKey(Base):
     set_by_admin: Mapped[dict[str, str]] = mapped_column(JSON, default=dict)
     revoked_by: Mapped[str | None] = mapped_column(String(64), default=None)
     held_by: Mapped[str | None] = mapped_column(String(64), default=None)
-    owner: Mapped[User | None] = relationship(back_populates="keys")
+    # Whether somebody may publish depends on the owner, so each query of a key asks for both at once.
+    owner: Mapped[User | None] = relationship(back_populates="keys", lazy="joined")
     sessions: Mapped[list[Session]] = relationship(back_populates="stream_key", cascade="all, delete-orphan")
     relays: Mapped[list[Relay]] = relationship(back_populates="stream_key", cascade="all, delete-orphan")
 

@@ -21,8 +21,8 @@ def _folder() -> Path:
 @blueprint.get("/reports")
 @signed_in(*OBSERVERS)
 def report_list() -> ResponseReturnValue:
-    """List the reports, newest first."""
-    return render_template("reports.html", reports=reports.everything(_folder()), verdicts=reports.VERDICTS)
+    """List the newest reports."""
+    return render_template("reports.html", reports=reports.newest(_folder()), verdicts=reports.VERDICTS)
 
 
 @blueprint.get("/reports/<name>")
