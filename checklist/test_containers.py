@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -192,8 +193,12 @@ def test_what_stands_still_is_unhealthy_until_it_goes_on(host: Host, site: Site)
 def test_the_app_refuses_to_start_on_defaults(host: Host) -> None:
     image = inspected(host, "python-orchestrator")["Config"]["Image"]
     run = "docker run --rm --read-only --tmpfs /tmp --tmpfs /app/data:uid=10001 --network none"
-    good = {"JWT_SECRET": "x" * 32, "ADMIN_PASSWORD": "Aa1!" * 5, "DATA_KEY": "z" * 32}
-    bad = {"JWT_SECRET": ("changeme", "y" * 31), "ADMIN_PASSWORD": ("changeme",), "DATA_KEY": ("y" * 31,)}
+    good = {"JWT_SECRET": token_hex(16), "ADMIN_PASSWORD": "A-horse-4-a-stem", "DATA_KEY": token_hex(16)}
+    bad = {
+        "JWT_SECRET": ("changeme", "changeme" * 5, "y" * 64, token_hex(16)[1:]),
+        "ADMIN_PASSWORD": ("changeme", "Changeme-1" * 2),
+        "DATA_KEY": ("y" * 64, token_hex(16)[1:]),
+    }
     for name, value in ((name, value) for name, values in bad.items() for value in values):
         settings = " ".join(f"--env {n}={v}" for n, v in (good | {name: value}).items())
         started = host.run(f"timeout {patient(20):.0f} {run} {settings} {image}")

@@ -6,15 +6,21 @@ is named. A refusal names the setting and never its value.
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 
-DEFAULTS_SEEN_IN_THE_WILD = frozenset(
-    {"replace_me", "changeme", "change_me", "secret", "password", "admin", "default", "your_secret_here", "jwt_secret"}
+# Defaults seen in the wild are made of these words: changeme, REPLACE_ME, your-secret-here, please_change_this_key ...
+PLACEHOLDER_WORDS = (
+    "admin change data default dev enter example fixme generate here in insert is it jwt key long me must my of or "
+    "pass please prod production random replace secret set some string super test the this to todo token "
+    "use value very with word you your"
 )
+PLACEHOLDER = re.compile(f"(?:{'|'.join(PLACEHOLDER_WORDS.split())}|[^a-z])+")
+FEWEST_DIFFERENT = 8  # characters; 16 random bytes have as few once in 25 million times, and longer secrets never
 KEY_CHARACTERS = 32
 ADMIN_PASSWORD_CHARACTERS = 16
 
@@ -79,15 +85,28 @@ def _secret(environment: Mapping[str, str], name: str) -> str:
         ) from None
 
 
+def _is_placeholder(value: str) -> bool:
+    """Tell whether *value* has a letter, and no letters but those of words that stand in for a secret."""
+    text = value.lower()
+    return PLACEHOLDER.fullmatch(text) is not None and any(character in string.ascii_lowercase for character in text)
+
+
+def _repeats_itself(value: str) -> bool:
+    """Tell whether *value* is one text written at least twice, the last time in part perhaps."""
+    return any(value.startswith(value[period:]) for period in range(1, len(value) // 2 + 1))
+
+
 def _checked_secret(environment: Mapping[str, str], name: str, characters: int) -> str:
-    """Return the secret *name*, refused if empty, a known default or under *characters* long."""
+    """Return the secret *name*, refused if empty, anything like a known default, or under *characters* long."""
     value = _secret(environment, name)
     if not value.strip():
         raise RefusedSetting(f"{name} is empty: generate one, for example with `openssl rand -hex 32`.")
-    if value.strip().lower().replace("-", "_") in DEFAULTS_SEEN_IN_THE_WILD:
-        raise RefusedSetting(f"{name} is a default that everybody knows: generate one of your own.")
+    if _is_placeholder(value):
+        raise RefusedSetting(f"{name} is a placeholder that everybody knows: generate one of your own.")
     if len(value) < characters:
         raise RefusedSetting(f"{name} is shorter than {characters} characters: generate a longer one.")
+    if len(set(value)) < FEWEST_DIFFERENT or _repeats_itself(value):
+        raise RefusedSetting(f"{name} repeats itself, and is guessed soon: generate one that is random.")
     return value
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import statistics
 import time
 from base64 import urlsafe_b64encode
@@ -187,7 +188,7 @@ def test_a_rotated_secret_signs_nobody_out_and_a_second_rotation_does(
         return Person(other.test_client(), streamer.name, streamer.password, streamer.tokens)
 
     db.session.commit()
-    first, second, third = environment["JWT_SECRET"], "s" * 64, "t" * 64
+    first, second, third = environment["JWT_SECRET"], secrets.token_hex(32), secrets.token_hex(32)
     rotated = with_secrets(second, first)
     assert rotated.get("/auth/me").status_code == 200
     fresh = Person(rotated.client, streamer.name, streamer.password).sign_in()
