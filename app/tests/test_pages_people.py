@@ -106,6 +106,7 @@ def test_a_password_is_changed_and_all_logins_end(browser: Make) -> None:
     [
         ({"current": "wrong"}, "current password is wrong"),
         ({"new": "short", "again": "short"}, "16 to 128"),
+        ({"new": "", "again": ""}, "16 to 128"),
         ({"again": "something-Else-1"}, "not the same"),
         ({"new": "ingrid-ingrid-1-A", "again": "ingrid-ingrid-1-A"}, "name"),
     ],
@@ -117,6 +118,7 @@ def test_a_bad_password_changes_nothing(browser: Make, fields: dict[str, str], s
     assert answer.status_code == 422
     assert said in answer.text
     assert new not in answer.text
+    assert not answer.headers.getlist("Set-Cookie"), "nobody is signed out"
     assert accounts.verifies(accounts.known("ingrid"), ingrid.password)
 
 

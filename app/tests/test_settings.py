@@ -65,7 +65,7 @@ def test_secrets_may_be_exactly_as_long_as_demanded(environment: dict[str, str])
     assert (settings.jwt_secret, settings.admin_password) == (jwt_secret, password)
 
 
-@pytest.mark.parametrize("made", [secrets.token_hex, secrets.token_urlsafe, lambda size: secrets.token_hex(size).upper()])
+@pytest.mark.parametrize("made", [secrets.token_hex, secrets.token_urlsafe, lambda n: secrets.token_hex(n).upper()])
 def test_what_a_generator_makes_is_never_taken_for_a_placeholder(
     environment: dict[str, str], made: Callable[[int], str]
 ) -> None:

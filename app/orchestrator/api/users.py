@@ -80,10 +80,12 @@ def change(change: dict[str, Any], name: str) -> User:
 @blueprint.signed_in("admin")
 def reset_password(name: str) -> dict[str, str]:
     """Generate a new password, shown this once, and sign the user out."""
-    user = _known(name)
-    password = accounts.set_password(user)
-    actor("user", "password reset", subject=user.name)
-    return {"name": user.name, "password": password}
+    try:
+        password = accounts.set_password(_known(name))
+    except accounts.AccountProblem as problem:
+        abort(HTTPStatus.NOT_FOUND, str(problem))
+    actor("user", "password reset", subject=name)
+    return {"name": name, "password": password}
 
 
 @blueprint.delete("/<name>")

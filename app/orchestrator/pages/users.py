@@ -168,4 +168,4 @@ def act_on_user(name: str, action: str) -> ResponseReturnValue:
     try:
         return asked.do(user)
     except accounts.AccountProblem as problem:
-        return _one(user, HTTPStatus.UNPROCESSABLE_ENTITY, problem=str(problem))
+        return _one(_known(name), HTTPStatus.UNPROCESSABLE_ENTITY, problem=str(problem))
