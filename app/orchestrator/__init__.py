@@ -38,11 +38,12 @@ def create_app(settings: Settings | None = None) -> Flask:
     )
     db.init_app(app)
     migrate.init_app(app, db, directory=str(Path(__file__).parent / "migrations"))
-    for blueprint in (health.blueprint, internal.blueprint, pages.blueprint, viewing.blueprint):
+    for blueprint in (internal.blueprint, pages.blueprint, viewing.blueprint):
         app.register_blueprint(blueprint)
     app.cli.add_command(cli.group)
     app.before_request(_name_request)
     app.after_request(_page_policy)
+    health.configure(app)
     tokens.configure(app, settings)
     limiting.configure(app, settings)
     metrics.configure(app)

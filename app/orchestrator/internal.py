@@ -72,17 +72,22 @@ def _admitted() -> StreamKey:
     return keys.admits(request.form.get("name", ""), request.form.get("key", ""), _client())
 
 
+def _slug_for_the_log() -> str | None:
+    """Return the publisher's name where there is such a stream; what else is sent as one may be a secret."""
+    key = keys.find(request.form.get("name", ""))
+    return key.slug if key else None
+
+
 @blueprint.post("/rtmp/publish")
 @callback_seconds.labels("publish").time()
 def publish() -> Response:
-    """Say whether a publisher may begin: 204 yes, 403 no. The name is logged only when it is one."""
+    """Say whether a publisher may begin: 204 yes, 403 no."""
     _only_for(_settings().rtmp_peers)
     try:
         session = sessions.begin(_admitted(), _client_id(), _client(), _settings().max_concurrent_streams)
     except Refused as refusal:
-        slug = request.form.get("name", "")
         key_refusals.labels(refusal.reason).inc()
-        note("publish", "refused", _client(), reason=refusal.reason, slug=slug if keys.well_formed(slug) else None)
+        note("publish", "refused", _client(), reason=refusal.reason, slug=_slug_for_the_log())
         return Response(status=403)
     streams_started.inc()
     note("publish", "accepted", _client(), slug=session.stream_key.slug, session=session.id)

@@ -19,11 +19,12 @@ LONGEST_NAME = 64
 def attempt(name: str, password: str) -> tokens.Pair | None:
     """Return tokens for *name*, or None; the same answer in the same time whether the name exists or not.
 
-    The failed attempt's log line is what fail2ban counts.
+    The failed attempt's log line is what fail2ban counts. It has names that exist alone: the others may be passwords.
     """
     user = accounts.authenticate(name, password)
+    known = user or accounts.find(name)
     auth_attempts.labels("success" if user else "failed").inc()
-    note("login", "success" if user else "failed", request.remote_addr, user=name[:LONGEST_NAME])
+    note("login", "success" if user else "failed", request.remote_addr, user=known.name if known else None)
     return tokens.issue(logins.begin(user)) if user else None
 
 

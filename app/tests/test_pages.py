@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from flask import Flask
 from flask.testing import FlaskClient
 from orchestrator import accounts
 from orchestrator.__main__ import prepare
-from orchestrator.settings import Settings
 
 
 def test_home_names_who_is_live(client: FlaskClient, call: Callable[..., int], key: str) -> None:
@@ -44,27 +42,6 @@ def test_what_is_not_there_is_told_as_a_problem(client: FlaskClient, path: str) 
 
 def test_security_txt_says_whom_to_tell(client: FlaskClient) -> None:
     assert "Contact: mailto:security@streams.test" in client.get("/.well-known/security.txt").text
-
-
-def test_ready_means_that_the_database_takes_writes(client: FlaskClient, settings: Settings) -> None:
-    assert client.get("/healthz").status_code == 200
-    assert client.get("/readyz").status_code == 200
-    with sqlite3.connect(settings.database_path) as other:
-        other.execute("UPDATE alembic_version SET version_num = 'another'")
-    other.close()
-    assert client.get("/readyz").status_code == 503
-    assert client.get("/healthz").status_code == 200
-
-
-def test_a_locked_database_is_not_ready(
-    client: FlaskClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings.database_path.rename(settings.database_path.with_suffix(".gone"))
-    settings.database_path.mkdir()
-    from orchestrator.database import db
-
-    db.engine.dispose()
-    assert client.get("/readyz").status_code == 503
 
 
 def test_the_client_is_whom_the_proxy_names(app: Flask, client: FlaskClient) -> None:
