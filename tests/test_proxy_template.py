@@ -64,5 +64,5 @@ def test_a_client_without_a_name_is_greeted_where_an_address_is_ours(
 
 def test_headers_are_added_in_one_place() -> None:
     lines = [line for line in render(["a.test"]).splitlines() if line.lstrip().startswith("add_header")]
-    assert len(lines) == 10
+    assert len(lines) == 11
     assert {len(line) - len(line.lstrip()) for line in lines} == {4}

@@ -161,7 +161,7 @@ def test_home_lists_public_streams_alone(visitor: Browser, call: Call) -> None:
     assert 'data-playlist="/hls/is-unlisted/index.m3u8"' in visitor.get("/watch/is-unlisted").text
     private = visitor.get("/watch/is-private").text
     assert 'data-playlist="/private/is-private/index.m3u8"' in private
-    assert 'data-access="/watch/is-private/access"' in private
+    assert 'data-access="/session/viewing/is-private"' in private
     assert "data-access" not in visitor.get("/watch/is-public").text
 
 
@@ -225,11 +225,11 @@ def test_an_invitation_is_shown_once_and_withdrawn(ingrid: Browser, visitor: Bro
     found = re.search(r'value="https://streams.test/watch/evening#invitation=([^"]+)"', made.text)
     assert found
     invitation = {"invitation": found[1]}
-    assert visitor.send("/watch/evening/access").status_code == 403
-    assert visitor.send("/watch/evening/access", invitation).status_code == 204
+    assert visitor.send("/session/viewing/evening").status_code == 403
+    assert visitor.send("/session/viewing/evening", invitation).status_code == 204
     assert found[1] not in ingrid.get("/streams/evening/invitations").text
     assert ingrid.post("/streams/evening/invitations/withdraw").location == "/streams/evening?said=withdrawn"
-    assert visitor.send("/watch/evening/access", invitation).status_code == 403
+    assert visitor.send("/session/viewing/evening", invitation).status_code == 403
     assert ingrid.post("/streams/evening/invitations", minutes="999999").status_code == 422
 
 
