@@ -98,6 +98,25 @@ def test_every_answer_carries_the_headers(
     judge(headers)
 
 
+def test_made_up_methods_go_no_further_and_leave_nothing(site: Site, outside: Outside, host: Host) -> None:
+    def room() -> str:
+        return host.check_output("docker exec python-orchestrator du -sk /tmp/prometheus")
+
+    def statuses(url: str) -> list[str]:
+        ask = f"curl -sk -m 10 -o /dev/null -w '%{{http_code}}\\n' -X BREW$n {url}"
+        return outside.output(f"for n in {{A..F}}{{A..J}}; do {ask}; done").split()
+
+    before = room()
+    assert statuses(f"https://{site.address}/") == ["405"] * 60
+    assert statuses(f"http://{site.address}/") == ["405"] * 60
+    assert room() == before
+    status, headers = ask(outside, f"https://{site.address}/", "-X BREW")
+    assert (status, headers["allow"]) == (405, ["GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"])
+    assert ask(outside, f"https://{site.address}/", "-X OPTIONS")[0] == 200
+    status, headers = ask(outside, f"https://{site.address}/", "-X DELETE")
+    assert (status, set(headers["allow"][0].split(", "))) == (405, {"GET", "HEAD", "OPTIONS"}), "the app's own answer"
+
+
 def test_a_header_is_small_over_http_2_as_well(site: Site, outside: Outside) -> None:
     assert ask(outside, f"https://{site.address}/", f"--http2 -H X-A:{LONG.format(2000)}")[0] == 200
     assert outside.run(f"curl -skf -m 10 --http2 -H X-A:{LONG.format(40_000)} https://{site.address}/").returncode != 0

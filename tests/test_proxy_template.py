@@ -66,3 +66,35 @@ def test_headers_are_added_in_one_place() -> None:
     lines = [line for line in render(["a.test"]).splitlines() if line.lstrip().startswith("add_header")]
     assert len(lines) == 11
     assert {len(line) - len(line.lstrip()) for line in lines} == {4}
+
+
+@pytest.mark.parametrize(
+    ("answer", "logged"),
+    [
+        ("404:/watch/aBcDeFgHiJkLmNoPqRsTuVwXyZ012345", "/watch/..."),
+        ("307:/streams/aBcDeFgHiJkLmNoPqRsTuVwXyZ012345/rotate", "/streams/..."),
+        ("404:/aBcDeFgHiJkLmNoPqRsTuVwXyZ012345", "/..."),
+        ("403:/hls/short/aBcDeFgHiJkLmNoPqRsTuVwXyZ012345/index.m3u8", "/hls/short/..."),
+        ("200:/watch/a_stream_with_a_long_name_of_its_own", None),
+        ("304:/static/a-long-name-of-a-file.css", None),
+        ("404:/wp-login.php", None),
+        ("404:/watch/alice", None),
+    ],
+)
+def test_what_led_to_nothing_and_may_be_a_key_is_not_logged(answer: str, logged: str | None) -> None:
+    (pattern,) = re.findall(r'\n        "~(.*)" "\$logged_start/\.\.\."', render(["a.test"]))
+    found = re.match(pattern.replace("(?<", "(?P<", 2).replace("(?P<!", "(?<!"), answer)
+    assert (f"{found['logged_start']}/..." if found else None) == logged
+
+
+@pytest.mark.parametrize(
+    ("method", "strange"),
+    [
+        *[(method, False) for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")],
+        *[(method, True) for method in ("BREW", "GETX", "XGET", "GET_", "TRACE", "CONNECT", "PROPFIND", "")],
+    ],
+)
+def test_methods_that_the_site_knows_pass(method: str, strange: bool) -> None:
+    (pattern,) = re.findall(r'map \$request_method \$strange_method \{\n        "~(.*)" "";', render(["a.test"]))
+    assert (re.match(pattern, method) is None) == strange
+    assert render(["a.test"]).count("if ($strange_method) {\n            return 405;") == 2
