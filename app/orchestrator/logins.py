@@ -12,13 +12,16 @@ from .database import db
 from .models import Login, User
 
 LONGEST_LOGIN = timedelta(days=30)
+MOST = 100  # logins of one user; a program that signs in for every call ends its own oldest ones
 # Two tabs of one browser that wake up together send the same refresh token; the second is no thief.
 TWO_TABS = timedelta(seconds=10)
 
 
 def begin(user: User) -> Login:
-    """Begin a login of *user*; those that are over are forgotten."""
+    """Begin a login of *user*; those that are over are forgotten, and the user's oldest beyond MOST."""
     db.session.execute(delete(Login).where(Login.expires_at < now()))
+    oldest = select(Login.id).where(Login.user_id == user.id).order_by(Login.created_at.desc()).offset(MOST - 1)
+    db.session.execute(delete(Login).where(Login.id.in_(oldest)))
     login = Login(user_id=user.id, expires_at=now() + LONGEST_LOGIN)
     db.session.add(login)
     db.session.commit()

@@ -107,6 +107,18 @@ def test_counters_that_are_over_are_forgotten(counters: SqliteCounters, monkeypa
     assert counters.reset() == 1
 
 
+def test_a_crowd_of_addresses_takes_no_more_room_than_is_kept_for_it(
+    counters: SqliteCounters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.counters.FORGET_EVERY", 10)
+    monkeypatch.setattr("orchestrator.counters.MOST", 50)
+    for n in range(200):
+        counters.incr(f"n{n}", 60 + n)
+    assert counters.get("n199") == 1, "those that go are those that would be over first"
+    assert counters.get("n0") == 0
+    assert counters.reset() == 50
+
+
 def test_a_counter_can_be_cleared(counters: SqliteCounters) -> None:
     limiter, three = FixedWindowRateLimiter(counters), parse("3/minute")
     assert [limiter.hit(three, "x") for _ in range(4)] == [True, True, True, False]
