@@ -106,7 +106,7 @@ def again(browser: Browser, access: bool) -> None:
     browser.client.set_cookie("__Host-access", pair.access if access else "", domain="streams.test", secure=True)
 
 
-@how(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@how(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None)
 @given(data=st.data(), method=st.sampled_from(METHODS), sent=fields, asked=fields, said=headers, access=st.booleans())
 def test_any_request_to_any_address_gets_an_answer(
     app: Flask,
@@ -142,7 +142,7 @@ def send(browser: Browser, method: str, path: str, sent: Any, asked: Any, said: 
     )
 
 
-@how(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None)
+@how(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(wanted=texts, said=headers, access=st.booleans(), path=st.sampled_from(["/session", "/session/continue"]))
 @example(wanted="//[", said={}, access=False, path="/session/continue")
 @example(wanted="", said={"Origin": "http://["}, access=True, path="/session")
