@@ -12,7 +12,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Blueprint, Response, abort, current_app, request
 
-from . import keys, recordings, relays, sessions, viewing
+from . import guesses, keys, recordings, relays, sessions, viewing
 from .events import note
 from .keys import Refused
 from .metrics import callback_seconds, key_refusals, streams_started
@@ -80,9 +80,12 @@ def publish() -> Response:
     try:
         session = sessions.begin(_admitted(), _client_id(), _client(), _settings().max_concurrent_streams)
     except Refused as refusal:
-        slug = request.form.get("name", "")
-        key_refusals.labels(refusal.reason).inc()
-        note("publish", "refused", _client(), reason=refusal.reason, slug=slug if keys.well_formed(slug) else None)
+        slug, reason = request.form.get("name", ""), refusal.reason
+        # fail2ban counts the reason "key", and an encoder that tries one wrong key for hours is no guesser.
+        if reason == "key" and not guesses.is_new("stream", _client(), slug, request.form.get("key", "")):
+            reason = "repeated"
+        key_refusals.labels(reason).inc()
+        note("publish", "refused", _client(), reason=reason, slug=slug if keys.well_formed(slug) else None)
         return Response(status=403)
     streams_started.inc()
     note("publish", "accepted", _client(), slug=session.stream_key.slug, session=session.id)

@@ -5,22 +5,27 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
+from datetime import timedelta
 from hashlib import sha256
 from ipaddress import ip_address, ip_network
 from typing import Any
 
 from flask import current_app
+from sqlalchemy import delete as delete_from
 from sqlalchemy import select
 
 from . import recordings
 from .clock import now
 from .database import db
-from .models import VISIBILITIES, StreamKey, User
+from .models import VISIBILITIES, FormerKey, StreamKey, User
 from .settings import Settings
 
 # The guide's rule for stream keys (section 4); here it holds for the public name and the secret alike.
 SYNTAX = re.compile(r"[A-Za-z0-9_-]{3,64}")
 KEY_BYTES = 24
+# Which former keys are known as such, so that an encoder which nobody told of the new one is not taken for a guesser.
+FORMER = timedelta(days=30)
+FORMER_KEPT = 5  # of each stream, the newest
 CHANGEABLE = frozenset(
     {"title", "expires_at", "sources", "max_bitrate_kbps", "max_height", "max_minutes", "visibility", "record"}
 )
@@ -149,9 +154,29 @@ def change(key: StreamKey, **changes: Any) -> StreamKey:
 def rotate(key: StreamKey) -> str:
     """Give *key* a new secret and return it; the old one, and a stream that runs on it, ends with its next update."""
     secret = generate()
+    _remember_former(key)
     key.key_hash, key.revoked_at, key.rotated_at = digest(secret), None, now()
     db.session.commit()
     return secret
+
+
+def _remember_former(key: StreamKey) -> None:
+    """Note that the present secret of *key* is about to be a former one, and forget the oldest."""
+    own, moment = FormerKey.stream_key_id == key.id, now()
+    db.session.add(FormerKey(stream_key_id=key.id, key_hash=key.key_hash, at=moment))
+    db.session.flush()
+    newest = select(FormerKey.id).where(own).order_by(FormerKey.id.desc()).limit(FORMER_KEPT)
+    stale = FormerKey.id.not_in(newest) | (FormerKey.at < moment - FORMER)
+    db.session.execute(delete_from(FormerKey).where(own, stale))
+
+
+def _is_former(key: StreamKey | None, key_hash: str) -> bool:
+    """Tell whether *key_hash* is of a secret that *key* had until lately; for no key it takes as long."""
+    lately = FormerKey.at >= now() - FORMER
+    found = db.session.scalars(
+        select(FormerKey.key_hash).where(FormerKey.stream_key_id == (key.id if key else 0), lately)
+    )
+    return any(hmac.compare_digest(key_hash, former) for former in found)
 
 
 def revoke(key: StreamKey) -> None:
@@ -185,9 +210,10 @@ def admits(slug: str, secret: str, address: str) -> StreamKey:
     if not (well_formed(slug) and well_formed(secret)):
         raise Refused("syntax")
     key = find(slug)
-    matches = hmac.compare_digest(digest(secret), key.key_hash if key else digest(""))
+    key_hash = digest(secret)
+    matches = hmac.compare_digest(key_hash, key.key_hash if key else digest(""))
     if key is None or not matches:
-        raise Refused("key")
+        raise Refused("rotated" if _is_former(key, key_hash) else "key")
     moment = now()
     if key.revoked_at is not None:
         raise Refused("revoked")

@@ -22,7 +22,7 @@ from .settings import Settings
 
 blueprint = Blueprint("metrics", __name__)
 
-REASONS = ("syntax", "key", "revoked", "expired", "held", "source", "already live", "limit")
+REASONS = ("syntax", "key", "repeated", "rotated", "revoked", "expired", "held", "source", "already live", "limit")
 
 auth_attempts = Counter("auth_attempts", "Attempts to sign in.", ["status"])
 streams_started = Counter("streams_started", "Streams that were admitted.")

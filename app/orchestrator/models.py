@@ -94,6 +94,26 @@ class StreamKey(Base):
     relays: Mapped[list[Relay]] = relationship(back_populates="stream_key", cascade="all, delete-orphan")
 
 
+class FormerKey(Base):
+    """What was the key of a stream until *at*: an encoder that still has it is late, and guesses nothing."""
+
+    __tablename__ = "former_keys"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    stream_key_id: Mapped[int] = mapped_column(ForeignKey("stream_keys.id", ondelete="CASCADE"), index=True)
+    key_hash: Mapped[str] = mapped_column(String(64))
+    at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Refusal(Base):
+    """A wrong secret that somebody tried, as a keyed hash (`guesses`), and when it was tried last."""
+
+    __tablename__ = "refusals"
+
+    mark: Mapped[str] = mapped_column(String(64), primary_key=True)
+    at: Mapped[datetime] = mapped_column(default=now, index=True)
+
+
 class Relay(Base):
     """A server of somebody else to which a stream is passed on.
 

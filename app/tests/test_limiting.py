@@ -67,11 +67,11 @@ def test_one_network_of_ipv6_is_one_client(limited: list[FlaskClient]) -> None:
 def test_signing_in_has_a_stricter_limit_which_a_restart_keeps(
     limited: list[FlaskClient], environment: dict[str, str]
 ) -> None:
-    def attempt(client: FlaskClient) -> int:
-        body = {"name": "nobody", "password": "wrong"}
+    def attempt(client: FlaskClient, number: int = 99) -> int:
+        body = {"name": "nobody", "password": f"wrong {number}"}
         return client.post("/api/v1/auth/login", json=body, environ_base={"REMOTE_ADDR": STRANGER}).status_code
 
-    assert [attempt(limited[n % 2]) for n in range(11)] == [401] * 10 + [429]
+    assert [attempt(limited[n % 2], n) for n in range(11)] == [401] * 10 + [429]
     again = create_app(from_environment(environment | {"LOGIN_RATE_LIMIT_PER_MINUTE": "10"}))
     assert attempt(again.test_client()) == 429
 

@@ -211,9 +211,9 @@ def test_attempts_by_page_and_by_api_share_one_limit(environment: dict[str, str]
         upgrade()
         browser = Browser(app.test_client(), "nobody", "x")
         assert browser.sign_in().status_code == 401
-        wrong = {"name": "nobody", "password": "x"}
+        wrong = {"name": "nobody", "password": "y"}
         assert browser.client.post("/api/v1/auth/login", json=wrong).status_code == 401
-        refused = browser.sign_in()
+        refused = browser.sign_in(password="z")
         assert refused.status_code == 429
         assert int(refused.headers["Retry-After"]) > 0
         assert refused.mimetype == "text/html"
