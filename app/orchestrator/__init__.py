@@ -63,12 +63,16 @@ def _name_request() -> None:
 
 
 def _page_policy(response: Response) -> Response:
-    """Let pages load what this host serves and nothing else: no inline script, no foreign origin."""
+    """Let pages load what this host serves and nothing else: no inline script, no foreign origin.
+
+    Nobody may frame them, but whom a page names in `g.framed_by` (`pages.embedding`).
+    """
     if response.mimetype == "text/html":
+        framed_by = g.get("framed_by", "") or "'none'"
         response.headers["Content-Security-Policy"] = (
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
             " media-src 'self' blob:; worker-src 'self' blob:; form-action 'self';"
-            " base-uri 'none'; frame-ancestors 'none'"
+            f" base-uri 'none'; frame-ancestors {framed_by}"
         )
     if not request.path.startswith("/static/"):
         response.headers.setdefault("Cache-Control", "no-store")

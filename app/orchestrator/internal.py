@@ -170,6 +170,15 @@ def relay_states() -> Response:
     return _yes()
 
 
+@blueprint.get("/embedding")
+def may_embed() -> Response:
+    """Tell the proxy whether a page of who may embed gets a stream: 204 for a public one, 403 for all others."""
+    _only_for(frozenset({_settings().trusted_proxy}))
+    slug = request.headers.get("X-Slug", "")
+    key = keys.find(slug) if keys.well_formed(slug) else None
+    return _yes() if key and key.visibility == "public" else Response(status=403)
+
+
 @blueprint.get("/viewing")
 def may_view() -> Response:
     """Tell the proxy whether a browser's cookie lets it see a private stream: 204 yes, 403 no."""

@@ -6,6 +6,7 @@ is named. A refusal names the setting and never its value.
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from pathlib import Path
 DEFAULTS_SEEN_IN_THE_WILD = frozenset(
     {"replace_me", "changeme", "change_me", "secret", "password", "admin", "default", "your_secret_here", "jwt_secret"}
 )
+# As browsers write it in the header Origin (RFC 6454); it becomes part of a header of ours.
+ORIGIN = re.compile(r"https://[a-z0-9.-]{1,253}(:[0-9]{1,5})?")
 KEY_CHARACTERS = 32
 ADMIN_PASSWORD_CHARACTERS = 16
 
@@ -33,6 +36,7 @@ class Settings:
     *jwt_secret_previous* is the secret before the last rotation: what it signed holds until it expires. Empty: none.
     *data_key* seals what others entrusted to us, *data_key_previous* did so before the last rotation.
     *relay_peers* ask what is to be passed on to other servers; empty: this host passes nothing on.
+    *embed_origins* are those whose pages may show public streams, such as https://www.streams.test; empty: nobody's.
     *log_file* is where fail2ban reads what also goes to standard output; None: nowhere.
     """
 
@@ -47,6 +51,7 @@ class Settings:
     api_rate_limit_per_minute: int
     login_rate_limit_per_minute: int
     public_domain: str
+    embed_origins: tuple[str, ...]
     security_contact: str
     trusted_proxy: str
     rtmp_peers: frozenset[str]
@@ -139,6 +144,16 @@ def _networks(environment: Mapping[str, str], name: str) -> Networks:
         ) from None
 
 
+def _origins(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Return the https origins in the list *name*, which spaces separate."""
+    origins = tuple(environment.get(name, "").split())
+    if not all(ORIGIN.fullmatch(origin) for origin in origins):
+        raise RefusedSetting(
+            f"{name} holds something that is no https origin: write such as https://www.your-organisation.org."
+        )
+    return origins
+
+
 def _previous_secret(environment: Mapping[str, str], name: str) -> str:
     """Return the secret *name* before the last rotation, empty where there was none."""
     if not _secret(environment, f"{name}_PREVIOUS"):
@@ -164,6 +179,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         api_rate_limit_per_minute=_count(environment, "API_RATE_LIMIT_PER_MINUTE", 60),
         login_rate_limit_per_minute=_count(environment, "LOGIN_RATE_LIMIT_PER_MINUTE", 10),
         public_domain=environment.get("PUBLIC_DOMAIN", "localhost"),
+        embed_origins=_origins(environment, "EMBED_ORIGINS"),
         security_contact=environment.get("SECURITY_CONTACT", ""),
         trusted_proxy=environment.get("TRUSTED_PROXY", ""),
         rtmp_peers=_peers(environment, "RTMP_PEERS"),

@@ -9,6 +9,7 @@ from ..clock import now
 from ..models import Session, StreamKey
 from ..settings import Settings
 from .blueprint import blueprint, viewer
+from .embedding import described_at
 from .showing import media_path
 
 
@@ -41,6 +42,7 @@ def watch(slug: str) -> str:
         name=_public_name(key),
         playlist=media_path(key, "index.m3u8"),
         poster=media_path(key, "thumbnail.jpg"),
+        described_at=described_at(key),
     )
 
 
