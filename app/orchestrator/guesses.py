@@ -12,7 +12,7 @@ from datetime import timedelta
 from hashlib import sha256
 
 from flask import current_app
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 
 from .clock import now
 from .database import db
@@ -44,8 +44,10 @@ def is_new(kind: str, client: str, name: str, secret: str) -> bool:
     if known:
         known.at = moment
     else:
-        newest = select(Refusal.mark).order_by(Refusal.at.desc()).limit(MOST - 1)
-        db.session.execute(delete(Refusal).where(Refusal.mark.not_in(newest)))
+        too_many = (db.session.scalar(select(func.count()).select_from(Refusal)) or 0) + 1 - MOST
+        if too_many > 0:
+            oldest = select(Refusal.mark).order_by(Refusal.at).limit(too_many)
+            db.session.execute(delete(Refusal).where(Refusal.mark.in_(oldest)))
         db.session.add(Refusal(mark=mark, at=moment))
     db.session.commit()
     return known is None
