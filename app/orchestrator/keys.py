@@ -61,6 +61,11 @@ def find(slug: str) -> StreamKey | None:
     return db.session.scalar(select(StreamKey).where(StreamKey.slug == slug))
 
 
+def of_secret(secret: str) -> StreamKey | None:
+    """Return the key whose secret is *secret*: people paste it in the place of the name."""
+    return db.session.scalar(select(StreamKey).where(StreamKey.key_hash == digest(secret)))
+
+
 def known(slug: str) -> StreamKey:
     """Return the key of *slug*, or raise KeyProblem."""
     key = find(slug) if well_formed(slug) else None
@@ -184,7 +189,17 @@ def admits(slug: str, secret: str, address: str) -> StreamKey:
     """
     if not (well_formed(slug) and well_formed(secret)):
         raise Refused("syntax")
-    key = find(slug)
+    return judge(find(slug), secret, address)
+
+
+def judge(key: StreamKey | None, secret: str, address: str) -> StreamKey:
+    """Return *key* (of a slug, if there is one) if it lets *secret* publish from *address*.
+
+    Raises:
+        Refused: see `admits`.
+    """
+    if not well_formed(secret):
+        raise Refused("syntax")
     matches = hmac.compare_digest(digest(secret), key.key_hash if key else digest(""))
     if key is None or not matches:
         raise Refused("key")

@@ -12,17 +12,24 @@ from ipaddress import ip_address
 
 from flask import Blueprint, Flask, Response, abort, current_app, request
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_flask_exporter import PrometheusMetrics
 
-from . import sessions
+from . import sessions, stream_health
+from .database import db
+from .models import Tally
 from .settings import Settings
+from .stream_problems import REFUSALS
 
 blueprint = Blueprint("metrics", __name__)
 
-REASONS = ("syntax", "key", "revoked", "expired", "held", "source", "already live", "limit")
+REASONS = tuple(REFUSALS)
+TALLIES = {  # what is counted in the database by processes that nobody scrapes
+    "worker_rounds": "Rounds of the worker that failed as a whole.",
+    "worker_streams": "Streams that the worker could not measure in a round.",
+}
 
 auth_attempts = Counter("auth_attempts", "Attempts to sign in.", ["status"])
 streams_started = Counter("streams_started", "Streams that were admitted.")
@@ -43,17 +50,38 @@ for _reason in REASONS:
 class Live(Collector):
     """What is live at this moment; never more series than streams may be live at once."""
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the gauges."""
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        """Yield the gauges, and the counters that lie in the database."""
         live = sessions.live()
         yield GaugeMetricFamily("active_streams", "Streams that are live.", value=len(live))
         bitrate = GaugeMetricFamily("stream_bitrate_bits_per_second", "What a publisher sends.", labels=["slug"])
         viewers = GaugeMetricFamily("stream_viewers", "Players that follow a stream.", labels=["slug"])
+        problems = GaugeMetricFamily("stream_problems", "What is wrong with a stream.", labels=["slug", "code"])
         for session in live:
             bitrate.add_metric([session.stream_key.slug], session.bitrate_kbps * 1000)
             viewers.add_metric([session.stream_key.slug], session.viewers)
+            for problem in stream_health.problems(session):
+                problems.add_metric([session.stream_key.slug, problem.code], 1)
         yield bitrate
         yield viewers
+        yield problems
+        yield from _of_host()
+        for name, meaning in TALLIES.items():
+            tally = db.session.get(Tally, name)
+            yield CounterMetricFamily(f"{name}_failed", meaning, value=tally.count if tally else 0)
+
+
+def _of_host() -> Iterator[GaugeMetricFamily]:
+    """Yield what the supervisor said lately of how much more this host can take."""
+    host = stream_health.host()
+    if host is None:
+        return
+    for name, meaning, value in (
+        ("host_encode_more", "Further streams that this host can encode.", host.encode_more),
+        ("host_carry_more", "Further streams that this host can carry as they are.", host.carry_more),
+    ):
+        if value is not None:
+            yield GaugeMetricFamily(name, meaning, value=value)
 
 
 def configure(app: Flask) -> None:

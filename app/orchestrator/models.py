@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from secrets import token_urlsafe
+from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import JSON, ForeignKey, String
@@ -117,8 +118,9 @@ class Relay(Base):
 class Session(Base):
     """One stretch of publishing, from admission to its end, and what was measured of it last.
 
-    *ending* says why the publisher is to be sent away with its next update. *bitrate_kbps* is kbit/s of everything
-    received, *width* and *height* are pixels.
+    *application* is the RTMP application it was published under. *ending* says why the publisher is to be sent away
+    with its next update. *silent_seconds* is for how long nothing had come when somebody looked last. *bitrate_kbps* is
+    kbit/s of everything received, *width* and *height* are pixels.
     """
 
     __tablename__ = "sessions"
@@ -127,10 +129,12 @@ class Session(Base):
     stream_key_id: Mapped[int] = mapped_column(ForeignKey("stream_keys.id"), index=True)
     client_id: Mapped[str] = mapped_column(String(32))
     address: Mapped[str] = mapped_column(String(45))
+    application: Mapped[str] = mapped_column(String(16), default="live")
     started_at: Mapped[datetime] = mapped_column(default=now, index=True)
     updated_at: Mapped[datetime] = mapped_column(default=now)
     ended_at: Mapped[datetime | None] = mapped_column(default=None, index=True)
     ending: Mapped[str | None] = mapped_column(String(32), default=None)
+    silent_seconds: Mapped[float] = mapped_column(default=0.0)
     bitrate_kbps: Mapped[int] = mapped_column(default=0)
     bytes_received: Mapped[int] = mapped_column(default=0)
     width: Mapped[int] = mapped_column(default=0)
@@ -142,6 +146,57 @@ class Session(Base):
     peak_viewers: Mapped[int] = mapped_column(default=0)
     stream_key: Mapped[StreamKey] = relationship(back_populates="sessions")
     samples: Mapped[list[Sample]] = relationship(back_populates="session", cascade="all, delete-orphan")
+    health: Mapped[Health | None] = relationship(
+        back_populates="session", cascade="all, delete-orphan", passive_deletes=True
+    )
+
+
+class Health(Base):
+    """What the supervisor found in a session's stream, when it told last (*at*).
+
+    *facts* are `stream_health.FACTS`, *problems* a list of {"code", "values", "since"} (`stream_problems`). *leaves_at*
+    is when a publisher whose stream can't be played is sent away.
+    """
+
+    __tablename__ = "health"
+
+    session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True)
+    at: Mapped[datetime] = mapped_column(default=now)
+    facts: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    problems: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    leaves_at: Mapped[datetime | None] = mapped_column(default=None)
+    session: Mapped[Session] = relationship(back_populates="health")
+
+
+class RefusedPublish(Base):
+    """The last try to publish under a key's name that was refused, and why: one of `metrics.REASONS`."""
+
+    __tablename__ = "refused_publishes"
+
+    stream_key_id: Mapped[int] = mapped_column(ForeignKey("stream_keys.id", ondelete="CASCADE"), primary_key=True)
+    at: Mapped[datetime] = mapped_column(default=now)
+    reason: Mapped[str] = mapped_column(String(32))
+
+
+class Host(Base):
+    """What the supervisor said last of the machine: streams it can take more of, and its load. There is one row."""
+
+    __tablename__ = "host"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(default=now)
+    encode_more: Mapped[int | None] = mapped_column(default=None)
+    carry_more: Mapped[int | None] = mapped_column(default=None)
+    load_percent: Mapped[int | None] = mapped_column(default=None)
+
+
+class Tally(Base):
+    """How often something happened in a process that nobody scrapes; the names are `metrics.TALLIES`."""
+
+    __tablename__ = "tallies"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    count: Mapped[int] = mapped_column(default=0)
 
 
 class Sample(Base):

@@ -32,6 +32,8 @@ class Settings:
 
     *jwt_secret_previous* is the secret before the last rotation: what it signed holds until it expires. Empty: none.
     *data_key* seals what others entrusted to us, *data_key_previous* did so before the last rotation.
+    *media_url* is where the supervisor is told what begins, *rtmp_control_url* where nginx-rtmp is told whom to drop;
+    empty: nobody is told.
     *relay_peers* ask what is to be passed on to other servers; empty: this host passes nothing on.
     *log_file* is where fail2ban reads what also goes to standard output; None: nowhere.
     """
@@ -54,6 +56,8 @@ class Settings:
     relay_peers: frozenset[str]
     metrics_peers: Networks
     rtmp_stat_url: str
+    rtmp_control_url: str
+    media_url: str
     hls_path: Path
     recordings_path: Path
     reports_path: Path
@@ -171,6 +175,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         relay_peers=_peers(environment, "RELAY_PEERS"),
         metrics_peers=_networks(environment, "METRICS_PEERS"),
         rtmp_stat_url=environment.get("RTMP_STAT_URL", ""),
+        rtmp_control_url=environment.get("RTMP_CONTROL_URL", "").rstrip("/"),
+        media_url=environment.get("MEDIA_URL", "").rstrip("/"),
         hls_path=Path(environment.get("HLS_PATH", "/var/hls")),
         recordings_path=Path(environment.get("RECORDINGS_PATH", "/var/recordings")),
         reports_path=Path(environment.get("REPORTS_PATH", "/var/reports")),

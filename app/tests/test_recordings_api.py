@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from callers import MEDIA
+from callers import reported
 from flask import Flask
 from flask.testing import FlaskClient
 from orchestrator import accounts, keys, recordings
@@ -47,7 +47,7 @@ def as_(client: FlaskClient) -> Headers:
 
 
 def discards(client: FlaskClient) -> list[str]:
-    return list(client.get("/internal/streams", environ_base={"REMOTE_ADDR": MEDIA}).json["discards"])
+    return list(reported(client)["discards"])
 
 
 def test_everybody_sees_what_is_theirs(client: FlaskClient, disk: Path, as_: Headers) -> None:
