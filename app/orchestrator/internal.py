@@ -186,7 +186,10 @@ def streams() -> dict[str, Any]:
     """Take what the supervisor found in the streams, and return what is live and which recordings are to go."""
     _only_for(_settings().media_peers)
     request.max_content_length = LARGEST_REPORT
-    said = request.get_json(silent=True)
+    try:
+        said = request.get_json(silent=True)
+    except RecursionError:
+        abort(400)
     if not isinstance(said, dict) or not isinstance(said.get("reports"), list):
         abort(400)
     live = sessions.live()

@@ -60,7 +60,7 @@ class Live(Collector):
         for session in live:
             bitrate.add_metric([session.stream_key.slug], session.bitrate_kbps * 1000)
             viewers.add_metric([session.stream_key.slug], session.viewers)
-            for problem in stream_health.problems(session):
+            for problem in session.health.told if session.health else ():
                 problems.add_metric([session.stream_key.slug, problem.code], 1)
         yield bitrate
         yield viewers

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from prometheus_client import Counter
@@ -17,7 +17,7 @@ from .clock import now
 from .database import db
 from .events import note
 from .models import Health, Host, Session
-from .stream_problems import KINDS, SEVERITIES, Problem, told
+from .stream_problems import KINDS
 
 GRACE = timedelta(seconds=20)
 FRESH = timedelta(seconds=10)  # the supervisor reports each 2 s; what it has not said for so long is not true any more
@@ -211,17 +211,6 @@ def measured(session: Session) -> dict[str, Any]:
     if "audio_codec" in known:
         found["audio_codec"] = known["audio_codec"][:32]
     return found
-
-
-def problems(session: Session) -> list[Problem]:
-    """Return what is wrong with the stream of *session*, or was when it ended, the worst first."""
-    found = [told(one) for one in session.health.problems if one["code"] in KINDS] if session.health else []
-    return sorted(found, key=lambda one: SEVERITIES.index(one.severity), reverse=True)
-
-
-def leaves_at(session: Session) -> datetime | None:
-    """Return when the publisher of *session* is sent away because its stream can't be played."""
-    return session.health.leaves_at if session.health else None
 
 
 def host() -> Host | None:

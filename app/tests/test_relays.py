@@ -75,6 +75,7 @@ def test_a_relay_is_told_to_the_relay_alone_while_the_stream_is_live(
     assert made.keys() == {"id", "server", "created_at", "state", "reason"}
     (one,) = asked(client)
     assert one.pop("session")
+    assert one.pop("application") == "live"
     assert one == {"id": made["id"], "slug": "alice", "server": SERVER, "stream_key": SECRET}
     for peer in (RTMP, MEDIA, PROXY, STRANGER):
         assert client.get("/internal/relays", environ_base={"REMOTE_ADDR": peer}).status_code == 404
@@ -327,7 +328,7 @@ def test_a_stream_is_passed_on_by_page(browser: Callable[..., Browser], client: 
     assert SERVER in page
     assert "not-for-eyes" not in page
     assert 'name="stream_key" type="password"' in page
-    assert "hx-get" not in page, "what is not live does not change by itself"
+    assert f'hx-get="{path}"' not in page, "what is not live does not change by itself"
     secret = keys.rotate(keys.known("evening"))
     assert call("publish", name="evening", key=secret) == 204
     assert f'hx-get="{path}"' in ingrid.get("/streams/evening").text

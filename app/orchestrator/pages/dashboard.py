@@ -7,7 +7,7 @@ from typing import NamedTuple
 from flask import current_app, render_template
 from flask_jwt_extended import current_user
 
-from .. import keys, sessions
+from .. import keys, sessions, stream_health
 from ..models import Session
 from ..settings import Settings
 from .blueprint import blueprint, signed_in
@@ -37,6 +37,7 @@ def _live() -> dict[str, object]:
         "viewers": sum(card.session.viewers for card in cards),
         "kbps": sum(card.session.bitrate_kbps for card in cards),
         "places": settings.max_concurrent_streams,
+        "host": stream_health.host(),
     }
 
 

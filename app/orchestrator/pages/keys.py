@@ -18,6 +18,7 @@ from ..settings import Settings
 from ..signing_in import actor
 from .blueprint import blueprint, signed_in
 from .forms import key_fields
+from .health import health_of
 from .showing import state
 
 MANAGERS = ("admin", "streamer")
@@ -105,6 +106,7 @@ def page_of(key: StreamKey) -> dict[str, object]:
         "total": total,
         "recordings": recordings.of([key], _settings().recordings_path),
         **relays_of(key),
+        **health_of(key),
         "may_change": current_user.role in MANAGERS,
     }
 

@@ -33,6 +33,13 @@ def moment(value: datetime) -> str:
 
 
 @blueprint.app_template_filter()
+def clock_time(value: datetime) -> str:
+    """Return *value* for people to the second, with its day where that is not today."""
+    day = "" if value.date() == now().date() else value.strftime("%-d %b %Y, ")
+    return f"{day}{value:%H:%M:%S} UTC"
+
+
+@blueprint.app_template_filter()
 def machine(value: datetime) -> str:
     """Return *value* for the datetime attribute."""
     return f"{value.isoformat(timespec='seconds')}Z"

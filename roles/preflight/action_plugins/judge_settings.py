@@ -197,7 +197,7 @@ def numbers(settings: Settings) -> Problems:
         "streamkeep_ban_window_seconds": (10, 86_400),
         "streamkeep_ban_seconds": (10, 31_536_000),
         "streamkeep_ban_repeat_seconds": (10, 31_536_000),
-        "streamkeep_takeover_seconds": (3, 8),
+        "streamkeep_takeover_seconds": (3, 20),
         "streamkeep_recording_days": (1, 3650),
         "streamkeep_recordings_megabytes": (256, 100_000_000),
     }
