@@ -42,7 +42,8 @@ def _ask(method: str, url: str, body: bytes | None = None) -> bytes:
     with closing(HTTPConnection(parts.hostname or "", parts.port, timeout=WAIT)) as connection:
         connection.connect()
         connection.sock.settimeout(max(0.01, deadline - time.monotonic()))
-        connection.request(method, f"{parts.path}?{parts.query}", body, {"Content-Type": "application/json"})
+        path = parts._replace(scheme="", netloc="").geturl()
+        connection.request(method, path, body, {"Content-Type": "application/json"})
         answer = connection.getresponse()
         if not 200 <= answer.status < 300:
             raise ValueError(f"status {answer.status}")
