@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import contains_eager, joinedload
 
 from .clock import now
@@ -97,15 +97,21 @@ def send_away(session: Session, reason: str, hold: timedelta = timedelta()) -> N
     db.session.commit()
 
 
+# Asked for every stream each 3 s, so that it is put together once.
+OF_CLIENT = (
+    select(Session)
+    .join(Session.stream_key)
+    .options(contains_eager(Session.stream_key))
+    .where(StreamKey.slug == bindparam("slug"), Session.client_id == bindparam("client_id"), Session.ended_at.is_(None))
+)
+
+
 def of_client(slug: str, client_id: str) -> Session | None:
     """Return the session of *slug* that the RTMP connection *client_id* began, unless it was ended; with its key.
 
     One that fell silent is found: nginx-rtmp kept it while this application gave no answer.
     """
-    query = select(Session).join(Session.stream_key).options(contains_eager(Session.stream_key))
-    return db.session.scalar(
-        query.where(StreamKey.slug == slug, Session.client_id == client_id, Session.ended_at.is_(None))
-    )
+    return db.session.scalar(OF_CLIENT, {"slug": slug, "client_id": client_id})
 
 
 def touch(session: Session) -> None:
