@@ -17,6 +17,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 Done = subprocess.CompletedProcess[str]
 LOCKS = ("requirements.lock", "app/requirements.lock")
+MADE = (
+    "molecule/default/molecule.yml",
+    "molecule/other/molecule.yml",
+    "inventories/here/hosts.yml",
+    ".streamkeep/lab/media_image",
+)
 # Says its name. What begins with $FAILING fails; what begins with $SLOW takes minutes, and a dry run waits for it.
 STAND_IN = """#!/bin/bash
 words="${0##*/} $*"
@@ -64,7 +70,7 @@ def tree(tmp_path: Path) -> Path:
 def act(tmp_path: Path) -> Callable[..., Done]:
     """Run a verb where stand-ins note what is called, in a tree of their own."""
     shutil.copy(ROOT / "streamkeep", tmp_path)
-    for file in (*LOCKS, "molecule/default/molecule.yml", "molecule/other/molecule.yml", "inventories/here/hosts.yml"):
+    for file in (*LOCKS, *MADE):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text("x")
     tools = tmp_path / ".venv/bin"
@@ -105,7 +111,7 @@ Act = Callable[..., Done]
         (["check", "../etc"], "there is no environment"),
         (["fly"], "there is no verb 'fly'"),
         (["demo", "up"], "demo takes --keep-streaming or down"),
-        (["test", "--some"], "test takes --all"),
+        (["test", "--some"], "test takes --all or --media, not '--some'."),
         (["unban"], "say which environment"),
         (["unban", "demo"], "'' is no IP address: write one such as 203.0.113.9."),
         (["unban", "demo", "1.2.3.4 x=y"], "is no IP address"),
@@ -225,6 +231,40 @@ def test_each_scenario_ends_before_the_next_begins(act: Act, calls: Calls) -> No
     steps = ["destroy", "create", "check", "converge", "idempotence", "destroy"]
     assert calls("molecule") == [f"molecule {step} -s {name}" for name in ("default", "other") for step in steps]
     assert not [call for call in calls("pytest") if "not slow" in call]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "chosen"),
+    [(["test"], "-m not slow"), (["test", "--all"], ""), (["test", "--media", "-k", "a b"], "-k a b")],
+    ids=["a sample", "all", "what a person names"],
+)
+def test_the_live_media_tests_run_in_a_container_of_their_own(
+    act: Act, calls: Calls, arguments: list[str], chosen: str
+) -> None:
+    done = act(*arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert calls("ansible-playbook")[0] == "ansible-playbook playbooks/media_lab.yml"
+    (ran,) = [call for call in calls("docker") if call.startswith("docker run")]
+    before, after = ran.split(" x timeout 3600 python3 -m pytest images/ffmpeg/tests/live ")
+    assert after.partition("--durations=12")[2].strip() == chosen
+    assert {"--rm", "--read-only", "--pids-limit", "--memory"} <= set(before.split())
+    assert "    $ docker run --rm" in done.stdout, "whoever reads it can run it again"
+    # Alone, nothing else is done; otherwise they come first, so that what they time is not disturbed.
+    order = (done.stdout.index("ran docker run"), done.stdout.find("ran molecule"))
+    assert order[1] == -1 if "--media" in arguments else order[0] < order[1]
+
+
+def test_live_media_tests_that_fail_fail_the_run_before_a_host_is_made(act: Act, calls: Calls, tmp_path: Path) -> None:
+    assert act("test", failing="docker run").returncode == 1
+    assert not (tmp_path / "calls").read_text().count("ran molecule")
+
+
+def test_a_media_lab_without_an_image_is_told(act: Act, calls: Calls, tmp_path: Path) -> None:
+    (tmp_path / ".streamkeep/lab/media_image").unlink()
+    done = act("test", "--media")
+    assert done.returncode == 1
+    assert "noted no image in .streamkeep/lab/media_image" in done.stderr
+    assert not [call for call in calls("docker") if call.startswith("docker run")]
 
 
 @pytest.mark.parametrize("failing", ["mypy", "pytest tests"])
