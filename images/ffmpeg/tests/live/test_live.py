@@ -182,7 +182,7 @@ def test_a_hostile_name_becomes_neither_a_folder_nor_a_process(house: House) -> 
 @pytest.mark.slow
 def test_a_recording_plays_and_outlives_its_recorder(house: House) -> None:
     house.publish("alice")
-    house.live, house.recorded = {"alice": "s1"}, {"alice"}
+    house.live, house.app.recorded = {"alice": "s1"}, {"alice"}
     house.supervise(RECORDINGS_MEGABYTES="2")  # half a megabyte a file: it rolls over within seconds
     plays(house, "alice")
     files = house.eventually(lambda: len(found := sorted(house.recordings.glob("alice/*.mp4"))) >= 3 and found, 30, "3")
@@ -191,7 +191,7 @@ def test_a_recording_plays_and_outlives_its_recorder(house: House) -> None:
     assert sorted(stream["codec_name"] for stream in streams) == ["aac", "h264"]
     assert all(int(stream["nb_read_packets"]) > 50 for stream in streams)
     assert files[0].stat().st_size < 700_000
-    house.recorded = set()
+    house.app.recorded = set()
     count = len(list(house.recordings.glob("alice/*.mp4")))
     time.sleep(4)
     assert len(list(house.recordings.glob("alice/*.mp4"))) <= count + 1
