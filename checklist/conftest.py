@@ -39,6 +39,9 @@ VARIABLES = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--inventory", required=False, help="inventory with exactly one host, e.g. inventories/demo")
+    group = parser.getgroup("benchmarks/media.py")
+    group.addoption("--streams", default="1,10", help="how many streams at once, one number after the other")
+    group.addoption("--ladder", default="copy", choices=["copy", "default"], help="what the host was deployed for")
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

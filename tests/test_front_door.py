@@ -112,6 +112,9 @@ Act = Callable[..., Done]
         (["fly"], "there is no verb 'fly'"),
         (["demo", "up"], "demo takes --keep-streaming or down"),
         (["test", "--some"], "test takes --all or --media, not '--some'."),
+        (["bench"], "bench takes media, not ''."),
+        (["bench", "wall"], "bench takes media, not 'wall'."),
+        (["bench", "media", "nowhere"], "there is no environment 'nowhere'"),
         (["unban"], "say which environment"),
         (["unban", "demo"], "'' is no IP address: write one such as 203.0.113.9."),
         (["unban", "demo", "1.2.3.4 x=y"], "is no IP address"),
@@ -127,7 +130,7 @@ def test_a_mistake_is_told_in_one_sentence(tree: Path, arguments: list[str], sai
 
 def test_help_lists_the_verbs(tree: Path) -> None:
     shown = enter(tree, "help").stdout
-    for verb in ("demo", "deploy", "check", "unban", "test", "lint", "lock"):
+    for verb in ("demo", "deploy", "check", "unban", "test", "bench", "lint", "lock"):
         assert re.search(rf"^  {verb}\b", shown, re.M)
 
 
@@ -168,6 +171,23 @@ def test_a_verb_prints_and_runs_its_command(act: Act, calls: Calls, arguments: l
     assert done.returncode == 0, done.stdout + done.stderr
     assert calls("ansible-playbook") == [f"ansible-playbook -i inventories/here {command}"]
     assert f"    $ .venv/bin/ansible-playbook -i inventories/here {command.split()[0]}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["here"], "--inventory inventories/here -s"),
+        (["here", "--streams", "12"], "--inventory inventories/here -s --streams 12"),
+        (["--ladder", "default"], "--inventory inventories/demo -s --ladder default"),
+    ],
+)
+def test_a_benchmark_measures_one_environment(
+    act: Act, calls: Calls, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    shutil.copytree(tmp_path / "inventories/here", tmp_path / "inventories/demo")
+    done = act("bench", "media", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert calls("pytest") == [f"pytest checklist/benchmarks/media.py {said}"]
 
 
 def test_the_demo_starts_deploys_publishes_and_is_removed(act: Act, calls: Calls) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from obs import Obs
 from publishers import ROWS, Publisher, publish
 from standing_in import Orchestrator
 
@@ -152,6 +153,14 @@ class House:
     def send(self, row: str, slug: str = "", seconds: float = 3600) -> Publisher:
         """Begin to publish the row of that name in publishers.TABLE, as its name unless a *slug* is given."""
         made = publish(ROWS[row], self.rtmp.removesuffix("/live"), slug or row, self.clips, seconds)
+        self.publishers.append(made)
+        return made
+
+    def obs(self, key: str) -> Obs:
+        """Begin to publish by an OBS that has *key* (such as alice?key=secret) as its stream key."""
+        home = self.root / "obs"
+        home.mkdir()
+        made = Obs(self.rtmp, key, home)
         self.publishers.append(made)
         return made
 
