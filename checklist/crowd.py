@@ -137,8 +137,8 @@ class Crowd:
             for slug in slugs:
                 looks[slug].append(behind(viewer.playlist(slug), time.time()))
             time.sleep(APART)
-        if self.failed:
-            raise RuntimeError("; ".join(self.failed))
+            if self.failed:
+                raise RuntimeError("; ".join(self.failed))
         say(behind={slug: statistics.median(found) for slug, found in looks.items()})
 
 

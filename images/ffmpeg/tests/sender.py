@@ -158,7 +158,7 @@ def leap(at: float, seconds: float) -> Bend:
 
 
 def offset(kind: int, seconds: float) -> Bend:
-    """Let the timestamps of sound or picture run *seconds* before the other's, while both come as they did."""
+    """Let the timestamps of one *kind* run *seconds* ahead of the other's, while both come when they did."""
 
     def bend(tags: Iterator[Tag]) -> Iterator[Tag]:
         for tag in tags:

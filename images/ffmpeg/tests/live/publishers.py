@@ -306,13 +306,13 @@ TABLE = [
         problems=("timestamps_jumped",),
     ),
     Row(
-        "sound_50_s_before",
+        "sound_50_s_late",
         bends=(sender.offset(AUDIO, FIFTY),),
         expect={"audio_offset_seconds": FIFTY},
         problems=("audio_offset",),
     ),
     Row(
-        "sound_50_s_behind",
+        "sound_50_s_early",
         bends=(sender.offset(VIDEO, FIFTY),),
         expect={"audio_offset_seconds": -FIFTY},
         problems=("audio_offset",),

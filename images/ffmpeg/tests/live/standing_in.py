@@ -33,6 +33,7 @@ class Orchestrator:
         self.discards: list[str] = []
         self.publishing: dict[str, dict[str, str]] = {}  # the callback that announced who publishes, by slug
         self.control_url = self.media_url = ""
+        self.called_with: list[dict[str, str]] = []  # the callbacks, whole
         self.pushes: list[tuple[str, str]] = []  # (slug, what came of it: "204", or why nothing did)
         self.reports: dict[str, deque[dict[str, Any]]] = defaultdict(lambda: deque(maxlen=KEPT))
         self.host: dict[str, Any] | None = None
@@ -49,7 +50,9 @@ class Orchestrator:
                     outer.hear(json.loads(body))
                     self._answer(*outer.say())
                 else:
-                    form = {name: values[-1] for name, values in parse_qs(body.decode()).items()}
+                    form = {
+                        name: values[-1] for name, values in parse_qs(body.decode(), keep_blank_values=True).items()
+                    }
                     self._answer(outer.called(self.path.rpartition("/")[2], form))
 
             def _answer(self, status: int, body: Any = None) -> None:
@@ -89,6 +92,7 @@ class Orchestrator:
 
     def called(self, event: str, form: dict[str, str]) -> int:
         """Act on a callback of nginx-rtmp; return the status that answers it."""
+        self.called_with.append(form)
         if self.live is None:
             return HTTPStatus.SERVICE_UNAVAILABLE
         # nginx-rtmp names a stream that was published as live//NAME by "/NAME".

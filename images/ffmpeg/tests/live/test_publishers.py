@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from publishers import TABLE, Clip, Row
+from publishers import TABLE, Clip, Row, publish
 
 if TYPE_CHECKING:
     from conftest import House
@@ -171,6 +171,36 @@ def test_what_is_reported_is_kept_and_answered(house: House) -> None:
     assert list(house.app.ever("alice")) == ["keyframes_far"]
     assert house.app.facts("bob") == house.app.problems("bob") == house.app.ever("bob") == {}
     assert house.app.host == {"carry_more": 3}
+
+
+# What people put into the two fields of their encoder, and with which name and key nginx-rtmp asks the app; it hangs up
+# by itself on an application that it doesn't know. A key after the application is in the callback's `tcurl` alone.
+@pytest.mark.parametrize(
+    ("application", "playpath", "comes"),
+    [
+        ("live", "alice?key=secret", ("alice", "secret")),
+        ("live/", "alice?key=secret", ("alice", "secret")),
+        ("live", "alice?key=secret\n", ("alice", "secret\n")),
+        ("live", " alice?key=secret  ", (" alice", "secret  ")),
+        ("live", "/alice?key=secret", ("/alice", "secret")),
+        ("live", "alice%3Fkey=secret", ("alice%3Fkey=secret", None)),
+        ("live", "secret", ("secret", None)),
+        ("live?key=secret", "alice", ("alice", None)),
+        ("live/alice?key=secret", "", None),
+        ("Live", "alice?key=secret", None),
+    ],
+)
+def test_what_is_in_an_encoders_fields_comes_to_the_app(
+    house: House, application: str, playpath: str, comes: tuple[str, str | None] | None
+) -> None:
+    row = Row("typed", application=application, playpath=playpath)
+    publisher = publish(row, house.rtmp.removesuffix("/live"), "alice", house.clips)
+    house.publishers.append(publisher)
+    house.eventually(lambda: house.app.called_with or not publisher.running, 10, "it is asked about, or refused")
+    called = [(form["name"], form.get("key")) for form in house.app.called_with]
+    assert called == ([comes] if comes else [])
+    assert publisher.running == bool(comes)
+    assert comes != ("alice", None) or house.app.called_with[0]["tcurl"].endswith("/live?key=secret")
 
 
 def test_nobody_begins_without_an_answer(house: House) -> None:
