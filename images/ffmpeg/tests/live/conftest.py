@@ -22,6 +22,7 @@ from standing_in import Orchestrator
 PACKAGE = Path(__file__).parents[2]
 RTMP_MODULE = Path("/usr/lib/nginx/modules/ngx_rtmp_module.so")
 LADDER = [{"name": "source"}, {"name": "240p", "height": 240, "video_kbps": 300, "audio_kbps": 64}]
+CLIPS_DAYS = 7
 # As templates/opt/streamkeep/nginx-rtmp/nginx.conf.j2 has it, but for limits, addresses and the second door.
 NGINX = """
 load_module {module};
@@ -202,8 +203,13 @@ class House:
 
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder in which clips are kept, each made once."""
-    return tmp_path_factory.mktemp("clips")
+    """Give a folder in which clips are kept, each made once: CLIPS, for a week, or one of this run alone."""
+    if not (kept := os.environ.get("CLIPS")):
+        return tmp_path_factory.mktemp("clips")
+    for file in Path(kept).iterdir():
+        if file.stat().st_mtime < time.time() - CLIPS_DAYS * 86400:
+            file.unlink(missing_ok=True)
+    return Path(kept)
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ class Clip:
         words = [*inputs, *encoders, "-t", str(self.seconds)]
         file = folder / f"{hashlib.sha256(' '.join(words).encode()).hexdigest()[:16]}.flv"
         if not file.exists():
-            partial = file.with_suffix(".part")
+            partial = file.with_suffix(f".{os.getpid()}")  # another run may be at the same
             command = ["ffmpeg", "-nostdin", "-v", "error", *words, "-f", "flv", "-y", str(partial)]
             # SVT-AV1 has a log of its own, which asks the environment how much to say.
             subprocess.run(command, check=True, timeout=300, env=os.environ | {"SVT_LOG": "1"})
