@@ -196,6 +196,9 @@ class House:
             if process.poll() is None:
                 process.kill()
             process.wait(10)
+            for pipe in (process.stdin, process.stdout):
+                if pipe:
+                    pipe.close()
         for pid in self.encoders():
             os.kill(pid, signal.SIGKILL)
         self.app.close()
