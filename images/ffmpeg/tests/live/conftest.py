@@ -56,6 +56,10 @@ http {{
 """
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--minutes", type=int, default=60, help="how long soak.py streams")
+
+
 def eventually(probe: Callable[[], Any], seconds: float, what: str) -> Any:
     """Return the first true answer of *probe* within *seconds*, or fail with *what* was expected."""
     deadline = time.monotonic() + seconds
