@@ -23,6 +23,8 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # It takes a disposable host for this machine's own network, which no page elsewhere may reach.
+    "--disable-features=LocalNetworkAccessChecks",
     "--autoplay-policy=no-user-gesture-required",
 )
 

@@ -37,8 +37,21 @@ VARIABLES = (
 )
 
 
+def counts(text: str) -> list[int]:
+    """Return the numbers in *text*, which stand between commas."""
+    return [int(each) for each in text.split(",")]
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--inventory", required=False, help="inventory with exactly one host, e.g. inventories/demo")
+    group = parser.getgroup("benchmarks/media.py")
+    group.addoption(
+        "--streams",
+        type=counts,
+        default=[1, 10],
+        help="how many streams at once, such as 1,10 for one number after the other",
+    )
+    group.addoption("--ladder", default="copy", choices=["copy", "default"], help="what the host was deployed for")
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -19,6 +19,7 @@ CLIP = (
     " -c:v libx264 -preset ultrafast -tune zerolatency -g 60 -b:v 1500k -pix_fmt yuv420p -c:a aac -b:a 96k -f flv"
 )
 
+SOUND = "-re -f lavfi -i sine=frequency=440:sample_rate=48000 -c:a aac -b:a 96k -f flv"
 
 # The doors of the site that are meant to be open.
 DOORS = {22, 80, 443, 1935, 1936}
@@ -137,9 +138,9 @@ class Outside:
         tries = f"for port in {' '.join(map(str, ports))}; do {one} & done; wait"
         return {int(port) for port in self.output(tries).split()}
 
-    def publish(self, server: str, playpath: str) -> Publisher:
-        """Begin to publish a moving picture with sound to *server* as *playpath*."""
-        command = f"echo $$; exec ffmpeg -nostdin -v error {CLIP} -rtmp_playpath {shlex.quote(playpath)} {server}"
+    def publish(self, server: str, playpath: str, clip: str = CLIP) -> Publisher:
+        """Begin to publish *clip*, a moving picture with sound, to *server* as *playpath*."""
+        command = f"echo $$; exec ffmpeg -nostdin -v error {clip} -rtmp_playpath {shlex.quote(playpath)} {server}"
         process = subprocess.Popen(
             [*self.prefix, "bash", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )

@@ -7,17 +7,16 @@ import shlex
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from secrets import randbelow
+from secrets import randbelow, token_hex
 from threading import Event
 
 import pytest
 from controller import Controller
 from jails import walled
-from outside import DOORS, NewKey, Outside, Publish, Site, Stranger, eventually, patient, stranger_to
+from outside import DOORS, Manage, NewKey, Outside, Publish, Site, Stranger, eventually, patient, stranger_to
 from testinfra.host import Host
 
 LOG = "/var/log/streamkeep/streaming-app.log"
-BAD_KEY = "probe-nobody?key=" + "A" * 32
 JAILS = ("sshd", "streaming-app", "streaming-rtmp", "recidive")
 pytestmark = pytest.mark.destructive
 
@@ -26,6 +25,11 @@ def jails_of(host: Host, address: str) -> list[str]:
     """Return which jails hold *address*."""
     (jails,) = json.loads(host.check_output(f"fail2ban-client banned {address}").replace("'", '"'))
     return sorted(jails)
+
+
+def bad_key() -> str:
+    """Return a play path with a key that nobody has: another one each time, because one tried again is one guess."""
+    return f"probe-nobody?key={token_hex(16)}"
 
 
 def somebody() -> str:
@@ -94,9 +98,9 @@ def test_five_bad_keys_shut_the_publisher_out_and_nobody_else(
     playing = publish(new_key("probe-plays-on"))
     assert stranger.open_among(site.address, DOORS) == DOORS
     for _ in range(4):
-        assert stranger.is_refused(server, BAD_KEY)
+        assert stranger.is_refused(server, bad_key())
     assert jails_of(host, stranger.address) == []
-    assert stranger.is_refused(server, BAD_KEY)
+    assert stranger.is_refused(server, bad_key())
     eventually(lambda: jails_of(host, stranger.address) == ["streaming-rtmp"], 10, "the publisher is banned")
     assert_shut_out(stranger, site, host)
     assert outside.open_among(site.address, DOORS) == DOORS
@@ -104,18 +108,58 @@ def test_five_bad_keys_shut_the_publisher_out_and_nobody_else(
     assert outside.get(f"https://{site.address}/")[0] == 200
 
 
+def test_an_encoder_that_was_not_told_of_its_new_key_is_not_banned(
+    site: Site, host: Host, stranger: Stranger, manage: Manage, new_key: NewKey
+) -> None:
+    """It tries again for as long as it runs, and so does one whose key has a typo in it."""
+    server = f"rtmp://{site.address}:1935/live"
+    former = new_key("probe-rotated")
+    manage("key", "create", "probe-rotated", "--rotate")
+    for playpath in (former, bad_key()):
+        for _ in range(6):
+            assert stranger.is_refused(server, playpath)
+    told = [json.loads(text) for text in host.check_output(f"tail --lines 200 {LOG}").splitlines()]
+    reasons = [
+        one["reason"] for one in told if one.get("client") == stranger.address and one.get("result") == "refused"
+    ]
+    assert reasons[-12:] == ["rotated"] * 6 + ["key"] + ["repeated"] * 5
+    # fail2ban has read all of it when it has read what comes after.
+    witness = somebody()
+    write(host, *[line("publish", "refused", witness, reason="key")] * 5)
+    eventually(lambda: jails_of(host, witness) == ["streaming-rtmp"], 10, "somebody else is banned")
+    host.check_output(f"fail2ban-client unban {witness}")
+    assert jails_of(host, stranger.address) == []
+    # And with the new key it is let in at once.
+    assert not stranger.is_refused(server, new_key("probe-rotated"))
+
+
+def sign_in(machine: Outside, site: Site, name: str, password: str) -> int:
+    """Sign in by the API and return the status."""
+    words = ["-H", "Content-Type: application/json", "-d", json.dumps({"name": name, "password": password})]
+    return machine.get(f"https://{site.address}/api/v1/auth/login", *words)[0]
+
+
 def test_five_failed_logins_shut_the_client_out(site: Site, outside: Outside, host: Host, stranger: Stranger) -> None:
     # The name tries to put the blame on somebody else.
-    guess = json.dumps({"name": '", "client": "198.51.100.1", "x": "', "password": "not-the-one-1A!"})
-    for _ in range(5):
-        status, body = stranger.get(
-            f"https://{site.address}/api/v1/auth/login", "-H", "Content-Type: application/json", "-d", guess
-        )
-        assert status == 401, body
+    name = '", "client": "198.51.100.1", "x": "'
+    assert [sign_in(stranger, site, name, f"not-the-one-{token_hex(4)}A!") for _ in range(5)] == [401] * 5
     eventually(lambda: jails_of(host, stranger.address) == ["streaming-app"], 10, "the client is banned")
     assert_shut_out(stranger, site, host, "streaming-app")
     assert outside.connects(site.address, 443)
     assert jails_of(host, "198.51.100.1") == []
+
+
+def test_a_classroom_signs_in_from_one_address(site: Site, host: Host, stranger: Stranger, manage: Manage) -> None:
+    """And what a program with a former password does beside it is one failure."""
+    name = f"probe-{token_hex(4)}"
+    (made,) = manage("user", "create", name, "--role", "streamer")
+    former = token_hex(12)
+    try:
+        assert [sign_in(stranger, site, name, former) for _ in range(6)] == [401] * 6
+        assert [sign_in(stranger, site, name, made["password"]) for _ in range(15)] == [200] * 15
+        assert jails_of(host, stranger.address) == []
+    finally:
+        manage("user", "disable", name)
 
 
 @pytest.mark.slow
@@ -251,6 +295,7 @@ GOOD = [
 # What somebody types who wants another's address to be banned.
 EVIL = '", "client": "198.51.100.1"} {"time": "2026-11-24T23:40:01.123+00:00", "level": "info", "event": "login"'
 HARMLESS = [
+    ("streaming-app", line("login", "repeated", "203.0.113.9", user="admin")),
     ("streaming-app", line("login", "success", "203.0.113.9", user="failed")),
     ("streaming-app", line("login", "success", "203.0.113.9", user=line("login", "failed", "198.51.100.1"))),
     ("streaming-app", line("login", "success", "203.0.113.9", user="\n" + line("login", "failed", "198.51.100.1"))),
@@ -261,6 +306,8 @@ HARMLESS = [
     ("streaming-app", "x" + line("login", "failed", "203.0.113.9")),
     ("streaming-rtmp", line("publish", "refused", "203.0.113.9", reason="already live")),
     ("streaming-rtmp", line("publish", "refused", "203.0.113.9", reason="limit")),
+    ("streaming-rtmp", line("publish", "refused", "203.0.113.9", reason="rotated")),
+    ("streaming-rtmp", line("publish", "refused", "203.0.113.9", reason="repeated")),
     ("streaming-rtmp", line("publish", "refused", "203.0.113.9", reason="keyless")),
     ("streaming-rtmp", line("publish", "accepted", "203.0.113.9", slug='", "reason": "key"')),
     (

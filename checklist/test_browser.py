@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 from browsing import Window, fetch_axe, launch, window
-from outside import NewKey, Publish, Site, eventually
+from outside import SOUND, NewKey, Outside, Publish, Site, eventually, patient, wait_until_it_plays
 from playwright.sync_api import Browser, expect, sync_playwright
 from testinfra.host import Host
 
 pytestmark = pytest.mark.brisk
-PUBLIC = ("/", "/session", "/nothing-here", "/watch/probe-looks")
+PUBLIC = ("/", "/session", "/nothing-here", "/watch/probe-looks", "/embed/probe-looks")
 PAGES = (
     "/dashboard",
     "/streams",
@@ -201,4 +201,102 @@ def test_pages_work_without_scripts(browser: Browser, site: Site, password: str,
     expect(view.page.get_by_role("status").first).to_have_text("Saved.")
     confirmed(view, "probe-plain", "Revoke", "Revoke the key")
     expect(view.page.get_by_role("heading", name="probe-plain Revoked")).to_be_visible()
+    context.close()
+
+
+def shows(view: Window, state: str, text: str, seconds: float = 20) -> None:
+    """Expect the player in *state*, with a notice that begins with *text*."""
+    expect(view.page.locator(".player")).to_have_attribute("data-state", state, timeout=patient(seconds) * 1000)
+    expect(view.page.locator(".notice").first).to_contain_text(text)
+
+
+NO_PLAYER = "delete window.MediaSource; HTMLMediaElement.prototype.canPlayType = () => '';"
+# A browser that knows H.264, but not the profile that comes.
+NO_PROFILE = """
+const known = MediaSource.isTypeSupported;
+MediaSource.isTypeSupported = (type) => !/avc1\\.(?!42E01E)/.test(type) && known.call(MediaSource, type);
+"""
+NO_START = """
+const play = HTMLMediaElement.prototype.play;
+HTMLMediaElement.prototype.play = function () {
+  return navigator.userActivation.isActive ? play.call(this) : Promise.reject(new DOMException("", "NotAllowedError"));
+};
+"""
+
+
+@pytest.mark.destructive
+def test_the_page_says_why_nothing_plays(
+    browser: Browser, view: Window, site: Site, outside: Outside, new_key: NewKey, publish: Publish
+) -> None:
+    playpath = new_key("probe-why")
+    view.open("/watch/probe-why")
+    shows(view, "offline", "Offline. This page starts playing when the stream does.")
+    publish(playpath)
+    wait_until_it_plays(outside, site, "probe-why")
+    shows(view, "live", "", 30)
+    media = "**/hls/probe-why/**"
+    view.page.context.route(media, lambda route: route.abort())
+    shows(view, "unreachable", "No connection to this site", 90)
+    view.page.context.unroute(media)
+    shows(view, "live", "", 30)
+    for lacking, said in (
+        (NO_PLAYER, "This browser can't play live video"),
+        (NO_PROFILE, "This browser can't play what the stream sends"),
+    ):
+        context, old = window(browser, site)
+        old.page.add_init_script(lacking)
+        old.open("/watch/probe-why")
+        shows(old, "unsupported", said)
+        context.close()
+    context, strict = window(browser, site)
+    strict.page.add_init_script(NO_START)
+    strict.open("/watch/probe-why")
+    shows(strict, "blocked", "press Play")
+    strict.page.get_by_role("button", name="Play", exact=True).click()
+    shows(strict, "live", "")
+    context.close()
+
+
+@pytest.mark.destructive
+def test_a_stream_without_a_picture_has_a_card(
+    view: Window, site: Site, outside: Outside, new_key: NewKey, publish: Publish
+) -> None:
+    card = view.page.get_by_text("Sound only")
+    radio = outside.publish(f"rtmps://{site.address}:1936/live", new_key("probe-radio"), SOUND)
+    try:
+        view.open("/watch/probe-radio")
+        shows(view, "live", "", 30)
+        expect(card).to_be_visible()
+        view.page.get_by_role("button", name="Turn the sound on").click()
+        assert not view.page.evaluate("document.querySelector('video').muted")
+        eventually(lambda: plays(view), 20, "the sound plays")
+    finally:
+        radio.stop()
+    publish(new_key("probe-picture"))
+    view.open("/watch/probe-picture")
+    shows(view, "live", "", 30)
+    expect(card).to_be_hidden()
+
+
+@pytest.mark.destructive
+@pytest.mark.parametrize("stranger", [False, True], ids=["who may", "who may not"])
+def test_a_page_elsewhere_shows_the_player_where_it_may(
+    browser: Browser, site: Site, host: Host, new_key: NewKey, publish: Publish, stranger: bool
+) -> None:
+    origins = host.check_output("sed -n s/^EMBED_ORIGINS=//p /opt/streamkeep/.env").split()
+    if not origins:
+        pytest.skip("not-testable: nobody may show this host's streams (streamkeep_embed_origins)")
+    publish(new_key("probe-framed"))
+    elsewhere = "https://www.stranger.test" if stranger else origins[0]
+    frame = f'<!doctype html><iframe src="https://{site.domain}/embed/probe-framed" allow="autoplay"></iframe>'
+    context, page = window(browser, site, is_mobile=True, has_touch=True)
+    context.route(f"{elsewhere}/**", lambda route: route.fulfill(body=frame, content_type="text/html"))
+    page.page.goto(f"{elsewhere}/page")
+    player = page.page.frame_locator("iframe").locator(".player")
+    if stranger:
+        eventually(lambda: any("frame-ancestors" in said for said in page.complaints), 10, "the browser refuses it")
+        expect(player).to_have_count(0)
+    else:
+        expect(player).to_have_attribute("data-state", "live", timeout=40_000)
+        assert not page.complaints
     context.close()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -116,9 +118,9 @@ def test_the_kernel_holds_it_to_its_limits(host: Host, container: str) -> None:
 
 
 @each
-def test_it_is_restarted_a_few_times_logged_in_measure_and_watched(host: Host, container: str) -> None:
+def test_it_always_comes_back_is_logged_in_measure_and_watched(host: Host, container: str) -> None:
     seen = inspected(host, container)
-    assert seen["HostConfig"]["RestartPolicy"] == {"Name": "on-failure", "MaximumRetryCount": 5}
+    assert seen["HostConfig"]["RestartPolicy"] == {"Name": "unless-stopped", "MaximumRetryCount": 0}
     assert seen["HostConfig"]["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "5"}
     assert not any(mount["Source"].endswith("docker.sock") for mount in seen["Mounts"])
     assert seen["State"]["Health"]["Status"] == "healthy"
@@ -188,12 +190,51 @@ def test_what_stands_still_is_unhealthy_until_it_goes_on(host: Host, site: Site)
     eventually(lambda: every("healthy"), 2 * every_round + 20, "all are healthy")
 
 
+@pytest.mark.slow
+@pytest.mark.destructive
+def test_what_dies_again_and_again_comes_back(host: Host) -> None:
+    """Eight times within a minute, and without a hot loop: Docker waits longer each time."""
+    worker, killed = "python-worker", {0}  # a container that waits for its next try has 0
+
+    def alive() -> set[int]:
+        return {int(inspected(host, worker)["State"]["Pid"])} - killed
+
+    before, began = inspected(host, worker)["RestartCount"], time.monotonic()
+    for _ in range(8):
+        found = eventually(alive, 60, "it runs again")
+        host.check_output(f"kill -KILL {' '.join(map(str, found))}")
+        killed.update(found)
+    # Doubled each time from 0.1 s on: the seven waits between eight deaths alone are 12.7 s.
+    assert 10 < time.monotonic() - began < patient(60)
+    eventually(lambda: inspected(host, worker)["State"]["Health"]["Status"] == "healthy", 120, "it works again")
+    assert inspected(host, worker)["RestartCount"] >= before + 8
+    host.check_output(f"docker restart --time 5 {worker}")  # which forgets how often it died
+    eventually(lambda: inspected(host, worker)["State"]["Health"]["Status"] == "healthy", 60, "it works")
+
+
+@pytest.mark.slow
+@pytest.mark.destructive
+def test_what_was_stopped_stays_stopped_until_the_unit_starts_it(host: Host) -> None:
+    state = "docker inspect --format '{{.State.Running}}' proxy python-worker"
+    host.check_output("systemctl stop streamkeep")
+    try:
+        host.check_output("systemctl restart docker")
+        assert host.check_output(state).split() == ["false", "false"]
+    finally:
+        host.check_output("systemctl start streamkeep")
+    assert host.check_output(state).split() == ["true", "true"]
+
+
 @pytest.mark.destructive
 def test_the_app_refuses_to_start_on_defaults(host: Host) -> None:
     image = inspected(host, "python-orchestrator")["Config"]["Image"]
     run = "docker run --rm --read-only --tmpfs /tmp --tmpfs /app/data:uid=10001 --network none"
-    good = {"JWT_SECRET": "x" * 32, "ADMIN_PASSWORD": "Aa1!" * 5, "DATA_KEY": "z" * 32}
-    bad = {"JWT_SECRET": ("changeme", "y" * 31), "ADMIN_PASSWORD": ("changeme",), "DATA_KEY": ("y" * 31,)}
+    good = {"JWT_SECRET": token_hex(16), "ADMIN_PASSWORD": "A-horse-4-a-stem", "DATA_KEY": token_hex(16)}
+    bad = {
+        "JWT_SECRET": ("changeme", "changeme" * 5, "y" * 64, token_hex(16)[1:]),
+        "ADMIN_PASSWORD": ("changeme", "Changeme-1" * 2),
+        "DATA_KEY": ("y" * 64, token_hex(16)[1:]),
+    }
     for name, value in ((name, value) for name, values in bad.items() for value in values):
         settings = " ".join(f"--env {n}={v}" for n, v in (good | {name: value}).items())
         started = host.run(f"timeout {patient(20):.0f} {run} {settings} {image}")

@@ -137,7 +137,7 @@ def test_private_is_private(api: Api, site: Site, outside: Outside, host: Host, 
 
     address = api.does("POST", f"/keys/{stream}/invitations", {"minutes": 5})["watch_url"]
     invitation = address.partition("#invitation=")[2]
-    access = f"{base}/watch/{stream}/access"
+    access = f"{base}/session/viewing/{stream}"
     assert outside.get(access, "-X", "POST")[0] == 403
     assert outside.get(access, "-X", "POST", "-d", "invitation=forged")[0] == 403
     assert outside.get(access, "-d", f"invitation={invitation}", "-c", "/tmp/viewing")[0] == 204

@@ -36,7 +36,7 @@ def test_an_unknown_name_gets_no_answer(site: Site, outside: Outside) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/internal/streams", "/internal/rtmp/publish", "/metrics", "/.env", "/stat", "/console"]
+    "path", ["/internal/streams", "/internal/rtmp/publish", "/metrics", "/readyz", "/.env", "/stat", "/console"]
 )
 def test_inner_paths_are_not_there(site: Site, outside: Outside, path: str) -> None:
     assert outside.get(f"https://{site.address}{path}")[0] == 404

@@ -17,6 +17,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 Done = subprocess.CompletedProcess[str]
 LOCKS = ("requirements.lock", "app/requirements.lock")
+MADE = (
+    "molecule/default/molecule.yml",
+    "molecule/other/molecule.yml",
+    "inventories/here/hosts.yml",
+    ".streamkeep/lab/media_image",
+)
 # Says its name. What begins with $FAILING fails; what begins with $SLOW takes minutes, and a dry run waits for it.
 STAND_IN = """#!/bin/bash
 words="${0##*/} $*"
@@ -64,7 +70,7 @@ def tree(tmp_path: Path) -> Path:
 def act(tmp_path: Path) -> Callable[..., Done]:
     """Run a verb where stand-ins note what is called, in a tree of their own."""
     shutil.copy(ROOT / "streamkeep", tmp_path)
-    for file in (*LOCKS, "molecule/default/molecule.yml", "molecule/other/molecule.yml", "inventories/here/hosts.yml"):
+    for file in (*LOCKS, *MADE):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text("x")
     tools = tmp_path / ".venv/bin"
@@ -105,7 +111,10 @@ Act = Callable[..., Done]
         (["check", "../etc"], "there is no environment"),
         (["fly"], "there is no verb 'fly'"),
         (["demo", "up"], "demo takes --keep-streaming or down"),
-        (["test", "--some"], "test takes --all"),
+        (["test", "--some"], "test takes --all or --media, not '--some'."),
+        (["bench"], "bench takes media, not ''."),
+        (["bench", "wall"], "bench takes media, not 'wall'."),
+        (["bench", "media", "nowhere"], "there is no environment 'nowhere'"),
         (["unban"], "say which environment"),
         (["unban", "demo"], "'' is no IP address: write one such as 203.0.113.9."),
         (["unban", "demo", "1.2.3.4 x=y"], "is no IP address"),
@@ -121,7 +130,7 @@ def test_a_mistake_is_told_in_one_sentence(tree: Path, arguments: list[str], sai
 
 def test_help_lists_the_verbs(tree: Path) -> None:
     shown = enter(tree, "help").stdout
-    for verb in ("demo", "deploy", "check", "unban", "test", "lint", "lock"):
+    for verb in ("demo", "deploy", "check", "unban", "test", "bench", "lint", "lock"):
         assert re.search(rf"^  {verb}\b", shown, re.M)
 
 
@@ -162,6 +171,23 @@ def test_a_verb_prints_and_runs_its_command(act: Act, calls: Calls, arguments: l
     assert done.returncode == 0, done.stdout + done.stderr
     assert calls("ansible-playbook") == [f"ansible-playbook -i inventories/here {command}"]
     assert f"    $ .venv/bin/ansible-playbook -i inventories/here {command.split()[0]}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["here"], "--inventory inventories/here -s"),
+        (["here", "--streams", "12"], "--inventory inventories/here -s --streams 12"),
+        (["--ladder", "default"], "--inventory inventories/demo -s --ladder default"),
+    ],
+)
+def test_a_benchmark_measures_one_environment(
+    act: Act, calls: Calls, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    shutil.copytree(tmp_path / "inventories/here", tmp_path / "inventories/demo")
+    done = act("bench", "media", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert calls("pytest") == [f"pytest checklist/benchmarks/media.py {said}"]
 
 
 def test_the_demo_starts_deploys_publishes_and_is_removed(act: Act, calls: Calls) -> None:
@@ -225,6 +251,48 @@ def test_each_scenario_ends_before_the_next_begins(act: Act, calls: Calls) -> No
     steps = ["destroy", "create", "check", "converge", "idempotence", "destroy"]
     assert calls("molecule") == [f"molecule {step} -s {name}" for name in ("default", "other") for step in steps]
     assert not [call for call in calls("pytest") if "not slow" in call]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "chosen"),
+    [
+        (["test"], "live -p no:cacheprovider --durations=12 -m not slow"),
+        (["test", "--all"], "live -p no:cacheprovider --durations=12"),
+        (["test", "--media", "-k", "a b"], "live -p no:cacheprovider --durations=12 -k a b"),
+        (
+            ["test", "--media", "images/ffmpeg/tests/live/test_obs.py", "-x"],
+            "live/test_obs.py -p no:cacheprovider --durations=12 -x",
+        ),
+    ],
+    ids=["a sample", "all", "some", "a file"],
+)
+def test_the_live_media_tests_run_in_a_container_of_their_own(
+    act: Act, calls: Calls, arguments: list[str], chosen: str
+) -> None:
+    done = act(*arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert calls("ansible-playbook")[0] == "ansible-playbook playbooks/media_lab.yml"
+    (ran,) = [call for call in calls("docker") if call.startswith("docker run")]
+    before, after = ran.split(" x timeout 7200 python3 -m pytest images/ffmpeg/tests/")
+    assert after.strip() == chosen
+    assert {"--rm", "--read-only", "--pids-limit", "--memory"} <= set(before.split())
+    assert "    $ docker run --rm" in done.stdout, "whoever reads it can run it again"
+    # Alone, nothing else is done; otherwise they come first, so that what they time is not disturbed.
+    order = (done.stdout.index("ran docker run"), done.stdout.find("ran molecule"))
+    assert order[1] == -1 if "--media" in arguments else order[0] < order[1]
+
+
+def test_live_media_tests_that_fail_fail_the_run_before_a_host_is_made(act: Act, calls: Calls, tmp_path: Path) -> None:
+    assert act("test", failing="docker run").returncode == 1
+    assert not (tmp_path / "calls").read_text().count("ran molecule")
+
+
+def test_a_media_lab_without_an_image_is_told(act: Act, calls: Calls, tmp_path: Path) -> None:
+    (tmp_path / ".streamkeep/lab/media_image").unlink()
+    done = act("test", "--media")
+    assert done.returncode == 1
+    assert "noted no image in .streamkeep/lab/media_image" in done.stderr
+    assert not [call for call in calls("docker") if call.startswith("docker run")]
 
 
 @pytest.mark.parametrize("failing", ["mypy", "pytest tests"])

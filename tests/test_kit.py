@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +139,24 @@ def test_an_environment_overrides_the_root(tmp_path: Path, values: str, expected
 def test_inventories_share_the_root_settings() -> None:
     for folder in [*(ROOT / "inventories").iterdir(), *ROOT.glob("molecule/*/inventory")]:
         assert (folder / "group_vars").resolve() == ROOT / "group_vars", folder
+
+
+def test_what_the_app_imports_is_declared() -> None:
+    def names_of(lines: list[str]) -> set[str]:
+        return {re.split("[<>=]", line)[0].lower().replace("_", "-") for line in lines}
+
+    declared = names_of((ROOT / "app/requirements.in").read_text().splitlines())
+    makers = packages_distributions()
+    for file in [*(ROOT / "app/orchestrator").rglob("*.py"), *(ROOT / "app").glob("*.py")]:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names = [str(node.module)]
+            else:
+                continue
+            for top in {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"orchestrator"}:
+                assert names_of(makers[top]) & declared, f"{file.name} imports {top}"
 
 
 def test_the_pages_packages_are_locked() -> None:

@@ -38,11 +38,12 @@ def create_app(settings: Settings | None = None) -> Flask:
     )
     db.init_app(app)
     migrate.init_app(app, db, directory=str(Path(__file__).parent / "migrations"))
-    for blueprint in (health.blueprint, internal.blueprint, pages.blueprint, viewing.blueprint):
+    for blueprint in (internal.blueprint, pages.blueprint, viewing.blueprint):
         app.register_blueprint(blueprint)
     app.cli.add_command(cli.group)
     app.before_request(_name_request)
     app.after_request(_page_policy)
+    health.configure(app)
     tokens.configure(app, settings)
     limiting.configure(app, settings)
     metrics.configure(app)
@@ -63,12 +64,16 @@ def _name_request() -> None:
 
 
 def _page_policy(response: Response) -> Response:
-    """Let pages load what this host serves and nothing else: no inline script, no foreign origin."""
+    """Let pages load what this host serves and nothing else: no inline script, no foreign origin.
+
+    Nobody may frame them, but whom a page names in `g.framed_by` (`pages.embedding`).
+    """
     if response.mimetype == "text/html":
+        framed_by = g.get("framed_by", "") or "'none'"
         response.headers["Content-Security-Policy"] = (
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
             " media-src 'self' blob:; worker-src 'self' blob:; form-action 'self';"
-            " base-uri 'none'; frame-ancestors 'none'"
+            f" base-uri 'none'; frame-ancestors {framed_by}"
         )
     if not request.path.startswith("/static/"):
         response.headers.setdefault("Cache-Control", "no-store")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from flask_migrate import upgrade
@@ -18,6 +19,7 @@ from .clock import now
 from .database import db
 from .models import Session
 from .settings import RefusedSetting, from_environment
+from .shared_counts import FOLDER
 
 EX_CONFIG = 78  # sysexits.h: configuration error
 
@@ -50,8 +52,9 @@ def main() -> None:
         print(f"The orchestrator does not start: {refusal}", file=sys.stderr)
         sys.exit(EX_CONFIG)
     shutil.rmtree(COUNTERS, ignore_errors=True)
-    COUNTERS.mkdir(mode=0o700)
-    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(COUNTERS)}
+    with suppress(OSError):  # the workers say what is wrong, and serve without
+        COUNTERS.mkdir(mode=0o700)
+    environment = os.environ | {FOLDER: str(COUNTERS)}
     os.execvpe(GUNICORN[0], GUNICORN, environment)  # noqa: S606  # a fixed command; there is no shell to misread it
 
 

@@ -7,13 +7,14 @@ import string
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
+from sqlalchemy import delete as remove
 from sqlalchemy import select
 
-from . import logins
+from . import keys, logins, sessions
 from .clock import now
 from .database import db
-from .keys import SYNTAX
-from .models import ROLES, User
+from .models import ROLES, Login, User
+from .permissions import OPERATOR, Who
 
 # OWASP's Password Storage Cheat Sheet: Argon2id, 19 MiB, 2 passes, 1 lane.
 hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
@@ -54,20 +55,31 @@ def verifies(user: User, password: str) -> bool:
 
 
 def _matches(password_hash: str, password: str) -> bool:
-    """Tell whether *password* has *password_hash*."""
+    """Tell whether *password* has *password_hash*; see `_hashed`."""
+    db.session.commit()
     try:
         return hasher.verify(password_hash, password)
     except (VerifyMismatchError, InvalidHashError):
         return False
 
 
+def _hashed(password: str) -> str:
+    """Return the hash of *password*. It is slow on purpose, and whoever publishes does not wait for it.
+
+    The transaction ends here, so that nothing is locked meanwhile: what was read before may have changed after.
+    """
+    db.session.commit()
+    return hasher.hash(password)
+
+
 def authenticate(name: str, password: str) -> User | None:
     """Return the user who may sign in with these, or None; an unknown name takes as long as a wrong password."""
     user = find(name)
     password_hash = user.password_hash if user else NOBODY
-    db.session.commit()  # whoever publishes does not wait for the slow comparison
-    matches = _matches(password_hash, password)
-    return user if user and matches and user.disabled_at is None else None
+    if not _matches(password_hash, password):
+        return None
+    user = find(name)
+    return user if user and user.password_hash == password_hash and user.disabled_at is None else None
 
 
 def generate_password(name: str) -> str:
@@ -88,31 +100,45 @@ def judge_password(name: str, password: str) -> None:
         raise AccountProblem("A password does not contain the user's name.")
 
 
+def _must_be_free(name: str) -> None:
+    """Raise AccountProblem when there is a user *name*."""
+    if find(name) is not None:
+        raise AccountProblem(f"{name} exists already: choose another name.")
+
+
 def create(name: str, role: str, password: str | None = None) -> tuple[User, str]:
     """Make the user *name* and return it with its password, which is generated when none is given.
 
     Raises:
         AccountProblem: the name breaks the rule or is taken, the role does not exist, or the password is weak.
     """
-    if not SYNTAX.fullmatch(name):
+    if not keys.well_formed(name):
         raise AccountProblem("A user's name has 3 to 64 of the characters a-z, A-Z, 0-9, - and _.")
     if role not in ROLES:
         raise AccountProblem(f"A role is one of {', '.join(ROLES)}.")
-    if find(name) is not None:
-        raise AccountProblem(f"{name} exists already: choose another name.")
-    password = password or generate_password(name)
+    _must_be_free(name)
+    password = generate_password(name) if password is None else password
     judge_password(name, password)
-    user = User(name=name, password_hash=hasher.hash(password), role=role)
+    password_hash = _hashed(password)
+    _must_be_free(name)
+    user = User(name=name, password_hash=password_hash, role=role)
     db.session.add(user)
     db.session.commit()
     return user, password
 
 
 def set_password(user: User, password: str | None = None) -> str:
-    """Give *user* a new password (generated when none is given), end whatever was signed in, and return it."""
-    password = password or generate_password(user.name)
-    judge_password(user.name, password)
-    user.password_hash = hasher.hash(password)
+    """Give *user* a new password (generated when none is given), end whatever was signed in, and return it.
+
+    Raises:
+        AccountProblem: the password is weak, or the user was deleted meanwhile.
+    """
+    name = user.name
+    password = generate_password(name) if password is None else password
+    judge_password(name, password)
+    password_hash = _hashed(password)
+    user = known(name)
+    user.password_hash = password_hash
     logins.revoke_all(user)
     return password
 
@@ -136,21 +162,26 @@ def set_role(user: User, role: str) -> None:
 
 
 def disable(user: User) -> None:
-    """Let *user* sign in no more."""
+    """Let *user* sign in no more, and nobody publish on their keys; what is live on them ends within seconds."""
     _must_not_be_last_admin(user)
     user.disabled_at = user.disabled_at or now()
+    sessions.send_away_all_of(user, "disabled")
     logins.revoke_all(user)
 
 
 def enable(user: User) -> None:
-    """Let *user* sign in again."""
+    """Let *user* sign in again, and publish on the keys that were not revoked for themselves."""
     user.disabled_at = None
     db.session.commit()
 
 
-def delete(user: User) -> None:
-    """Forget *user*; the stream keys stay, and belong to nobody."""
+def delete(user: User, *, by: Who = OPERATOR) -> None:
+    """Forget *user*; their keys are revoked by *by* and belong to nobody, and what is live on them ends in seconds."""
     _must_not_be_last_admin(user)
+    sessions.send_away_all_of(user, "revoked")
+    for key in user.keys:
+        keys.withdraw(key, by)
+    db.session.execute(remove(Login).where(Login.user_id == user.id))
     db.session.delete(user)
     db.session.commit()
 
@@ -158,10 +189,12 @@ def delete(user: User) -> None:
 def ensure_admin(name: str, password: str) -> None:
     """Make the admin *name*, or give the existing one the deployed *password* when the deployment's has changed."""
     user = find(name)
-    if user is None:
-        user = User(name=name, password_hash="", role="admin")
-        db.session.add(user)
-    elif user.deployed_hash and _matches(user.deployed_hash, password):
+    if user and user.deployed_hash and _matches(user.deployed_hash, password):
         return
-    user.password_hash = user.deployed_hash = hasher.hash(password)
+    password_hash = _hashed(password)
+    user = find(name)
+    if user is None:
+        user = User(name=name, role="admin")
+        db.session.add(user)
+    user.password_hash = user.deployed_hash = password_hash
     logins.revoke_all(user)

@@ -71,6 +71,7 @@ def _described(key: StreamKey) -> dict[str, Any]:
         "rotated": _time(key.rotated_at),
         "expires": _time(key.expires_at),
         "revoked": key.revoked_at is not None,
+        "owner_disabled": key.owner_disabled,
     }
 
 
@@ -81,7 +82,7 @@ def _person(user: User) -> dict[str, Any]:
         "role": user.role,
         "created": _time(user.created_at),
         "disabled": user.disabled_at is not None,
-        "signed_in": len(logins.of(user)),
+        "signed_in": logins.count(user),
     }
 
 
@@ -134,7 +135,7 @@ def review_keys(days: int) -> None:
             continue
         reasons = {
             "old": (key.rotated_at or key.created_at) < oldest,
-            "unused": not key.sessions,
+            "unused": not sessions.any_of(key),
             "no owner": key.owner is None,
             "never expires": key.expires_at is None,
         }
@@ -174,7 +175,7 @@ def reset_password(name: str) -> None:
 @click.argument("name")
 @_told
 def disable_user(name: str) -> None:
-    """Let NAME sign in no more, and sign them out everywhere."""
+    """Let NAME sign in no more, sign them out everywhere, and end what is live on their keys, which stop."""
     user = accounts.known(name)
     accounts.disable(user)
     _log("user", "disabled", subject=name)
@@ -185,11 +186,20 @@ def disable_user(name: str) -> None:
 @click.argument("name")
 @_told
 def enable_user(name: str) -> None:
-    """Let NAME sign in again."""
+    """Let NAME sign in again, and their keys publish again."""
     user = accounts.known(name)
     accounts.enable(user)
     _log("user", "enabled", subject=name)
     _show(**_person(user))
+
+
+@user_group.command("delete")
+@click.argument("name")
+@_told
+def delete_user(name: str) -> None:
+    """Forget NAME; their keys are revoked and belong to nobody, and what is live on them ends."""
+    accounts.delete(accounts.known(name))
+    _log("user", "deleted", subject=name)
 
 
 @group.command("live")

@@ -22,6 +22,14 @@ ON CONFLICT (name) DO UPDATE SET
     expires = CASE WHEN expires <= :now THEN :now + :window ELSE expires END
 RETURNING hits
 """
+# When there are more than MOST, those go first that would be over first.
+FORGET = "DELETE FROM counters WHERE expires <= ?"
+SHRINK = """
+DELETE FROM counters WHERE name IN (
+    SELECT name FROM counters ORDER BY expires LIMIT max(0, (SELECT count(*) FROM counters) - ?)
+)
+"""
+MOST = 100_000  # counters, some 10 MiB
 FORGET_EVERY = 1000  # counts between two looks for counters that are over
 
 
@@ -60,7 +68,8 @@ class SqliteCounters(Storage):
             (hits,) = database.execute(COUNT, values).fetchone()
             self._counted += 1
             if self._counted % FORGET_EVERY == 0:
-                database.execute("DELETE FROM counters WHERE expires <= ?", (moment,))
+                database.execute(FORGET, (moment,))
+                database.execute(SHRINK, (MOST,))
         return int(hits)
 
     def _row(self, key: str) -> tuple[int, float]:

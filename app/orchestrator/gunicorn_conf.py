@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from prometheus_client.multiprocess import mark_process_dead
+from . import shared_counts
 
 bind = "0.0.0.0:8000"  # the container's own networks; nothing of it is published
 workers = 2
 worker_class = "gthread"
-threads = 8
+threads = 16  # a publisher holds one for a moment (calling.tell_media), while its packager needs another
 worker_tmp_dir = "/dev/shm"  # noqa: S108  # the heartbeat must not wait for a disk
 timeout = 30
 graceful_timeout = 10
@@ -29,6 +29,12 @@ logconfig_dict = {
 }
 
 
-def child_exit(_server: Any, worker: Any) -> None:
-    """Let the metrics of a dead worker be added up with those of the living."""
-    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]  # prometheus_client types it not
+def pre_fork(server: Any, worker: Any) -> None:
+    """Give *worker* the lowest place that no other has: where it counts, and whoever comes after it goes on."""
+    taken = {other.place for other in server.WORKERS.values()}
+    worker.place = next(place for place in range(len(taken) + 1) if place not in taken)
+
+
+def post_fork(_server: Any, worker: Any) -> None:
+    """Let *worker* count in its place."""
+    shared_counts.take(worker.place)

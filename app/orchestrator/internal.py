@@ -12,14 +12,18 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Blueprint, Response, abort, current_app, request
 
-from . import keys, recordings, relays, sessions, viewing
+from . import calling, guesses, keys, recordings, refusals, relays, sessions, stream_health, viewing
+from .database import db
 from .events import note
 from .keys import Refused
 from .metrics import callback_seconds, key_refusals, streams_started
-from .models import StreamKey
+from .models import Session
+from .publishing import Attempt, server_of, understand
 from .settings import Settings
 
 blueprint = Blueprint("internal", __name__, url_prefix="/internal")
+
+LARGEST_REPORT = 1024 * 1024  # bytes; of 200 streams with all there is to say it is a third
 
 
 def _yes() -> Response:
@@ -65,27 +69,76 @@ def _client_id() -> str:
     return request.form.get("clientid", "")[:32]
 
 
-def _admitted() -> StreamKey:
-    """Return the key of the publisher, or raise Refused."""
-    if request.form.get("app") != "live":
-        raise Refused("syntax")
-    return keys.admits(request.form.get("name", ""), request.form.get("key", ""), _client())
+def _described(session: Session) -> dict[str, Any]:
+    """Return *session* as the supervisor is told it."""
+    return {
+        "slug": session.stream_key.slug,
+        "session": session.id,
+        "private": session.stream_key.visibility == "private",
+        "record": session.stream_key.record,
+        "application": session.application,
+    }
+
+
+def _begun(attempt: Attempt) -> dict[str, Any]:
+    """Begin a session for *attempt* and return it as the supervisor is told it; the transaction is over then.
+
+    Raises:
+        Refused: the publisher may not begin.
+    """
+    if attempt.fault:
+        raise Refused(attempt.fault)
+    key = keys.admits(attempt.slug, attempt.secret, _client())
+    former = sessions.yields(key)
+    if former is not None:
+        where = (former.application, key.slug, former.client_id)
+        db.session.commit()
+        if not calling.drop_publisher(*where):
+            raise Refused("already live")  # for seconds: the former one ends with its next update
+    application = request.form["app"]
+    session = sessions.begin(key, _client_id(), _client(), application, _settings().max_concurrent_streams, former)
+    stream = _described(session)
+    db.session.commit()
+    return stream
+
+
+def _refused(attempt: Attempt, reason: str) -> Response:
+    """Note why *attempt* may not publish, and say no. Only names that exist are logged."""
+    key = keys.find(attempt.slug)
+    if key is None and reason == "no key" and (key := keys.of_secret(attempt.slug)):
+        reason = "key as name"
+    # fail2ban counts the reason "key", and an encoder that tries one wrong key for hours is no guesser.
+    if reason == "key" and not guesses.is_new("stream", _client(), attempt.slug, attempt.secret):
+        reason = "repeated"
+    if key is not None:
+        refusals.keep(key, reason)
+    key_refusals.labels(reason).inc()
+    note("publish", "refused", _client(), reason=reason, slug=key.slug if key else None)
+    return Response(status=403)
+
+
+@blueprint.post("/rtmp/connect")
+@callback_seconds.labels("connect").time()
+def connect() -> Response:
+    """Say whether a connection may go on: to an application of ours, and where not, who probably wanted that."""
+    _only_for(_settings().rtmp_peers)
+    slug = server_of(request.form.get("app", ""))
+    return _yes() if slug is None else _refused(Attempt(slug, "", None), "address as server")
 
 
 @blueprint.post("/rtmp/publish")
 @callback_seconds.labels("publish").time()
 def publish() -> Response:
-    """Say whether a publisher may begin: 204 yes, 403 no. The name is logged only when it is one."""
+    """Say whether a publisher may begin: 204 yes, 403 no."""
     _only_for(_settings().rtmp_peers)
+    attempt = understand(request.form)
     try:
-        session = sessions.begin(_admitted(), _client_id(), _client(), _settings().max_concurrent_streams)
+        stream = _begun(attempt)
     except Refused as refusal:
-        slug = request.form.get("name", "")
-        key_refusals.labels(refusal.reason).inc()
-        note("publish", "refused", _client(), reason=refusal.reason, slug=slug if keys.well_formed(slug) else None)
-        return Response(status=403)
+        return _refused(attempt, refusal.reason)
     streams_started.inc()
-    note("publish", "accepted", _client(), slug=session.stream_key.slug, session=session.id)
+    note("publish", "accepted", _client(), slug=stream["slug"], session=stream["session"])
+    calling.tell_media(stream)
     return _yes()
 
 
@@ -96,12 +149,12 @@ def update() -> Response:
     _only_for(_settings().rtmp_peers)
     if request.form.get("call") == "update_play":
         return _yes()
-    key = keys.find(request.form.get("name", ""))
-    session = key and sessions.of_client(key, _client_id())
+    attempt = understand(request.form)
+    session = sessions.of_client(attempt.slug, _client_id())
     if not session:
         return Response(status=403)
     try:
-        _admitted()
+        keys.judge(session.stream_key, attempt.secret, _client())
     except Refused as refusal:
         sessions.send_away(session, refusal.reason)
     if session.ending:
@@ -124,28 +177,28 @@ def update() -> Response:
 def done() -> Response:
     """Note that a publisher has gone."""
     _only_for(_settings().rtmp_peers)
-    key = keys.find(request.form.get("name", ""))
-    session = key and sessions.of_client(key, _client_id())
-    if key and session:
+    session = sessions.of_client(understand(request.form).slug, _client_id())
+    if session:
         sessions.end(session, "done")
-        note("publish", "ended", session.address, slug=key.slug, session=session.id)
+        note("publish", "ended", session.address, slug=session.stream_key.slug, session=session.id)
     return _yes()
 
 
-@blueprint.get("/streams")
+@blueprint.post("/streams")
 def streams() -> dict[str, Any]:
-    """Return what is live and which recordings are to go, for ffmpeg's supervisor."""
+    """Take what the supervisor found in the streams, and return what is live and which recordings are to go."""
     _only_for(_settings().media_peers)
-    streams = [
-        {
-            "slug": session.stream_key.slug,
-            "session": session.id,
-            "private": session.stream_key.visibility == "private",
-            "record": session.stream_key.record,
-        }
-        for session in sessions.live()
-    ]
-    return {"streams": streams, "discards": sorted(recordings.discarded())}
+    request.max_content_length = LARGEST_REPORT
+    try:
+        said = request.get_json(silent=True)
+    except RecursionError:
+        abort(400)
+    if not isinstance(said, dict) or not isinstance(said.get("reports"), list):
+        abort(400)
+    live = sessions.live()
+    answer = {"streams": [_described(one) for one in live], "discards": sorted(recordings.discarded())}
+    stream_health.take(live, said["reports"], said.get("host"))
+    return answer
 
 
 @blueprint.get("/relays")
@@ -165,6 +218,15 @@ def relay_states() -> Response:
     except (KeyError, TypeError, ValueError):
         abort(400)
     return _yes()
+
+
+@blueprint.get("/embedding")
+def may_embed() -> Response:
+    """Tell the proxy whether a page of who may embed gets a stream: 204 for a public one, 403 for all others."""
+    _only_for(frozenset({_settings().trusted_proxy}))
+    slug = request.headers.get("X-Slug", "")
+    key = keys.find(slug) if keys.well_formed(slug) else None
+    return _yes() if key and key.visibility == "public" else Response(status=403)
 
 
 @blueprint.get("/viewing")

@@ -5,22 +5,28 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
+from datetime import timedelta
 from hashlib import sha256
 from ipaddress import ip_address, ip_network
 from typing import Any
 
 from flask import current_app
+from sqlalchemy import delete as delete_from
 from sqlalchemy import select
 
-from . import recordings
+from . import permissions, recordings
 from .clock import now
 from .database import db
-from .models import VISIBILITIES, StreamKey, User
+from .models import VISIBILITIES, FormerKey, Sample, Session, StreamKey, User
+from .permissions import OPERATOR, Who
 from .settings import Settings
 
 # The guide's rule for stream keys (section 4); here it holds for the public name and the secret alike.
 SYNTAX = re.compile(r"[A-Za-z0-9_-]{3,64}")
 KEY_BYTES = 24
+# Which former keys are known as such, so that an encoder which nobody told of the new one is not taken for a guesser.
+FORMER = timedelta(days=30)
+FORMER_KEPT = 5  # of each stream, the newest
 CHANGEABLE = frozenset(
     {"title", "expires_at", "sources", "max_bitrate_kbps", "max_height", "max_minutes", "visibility", "record"}
 )
@@ -61,6 +67,11 @@ def find(slug: str) -> StreamKey | None:
     return db.session.scalar(select(StreamKey).where(StreamKey.slug == slug))
 
 
+def of_secret(secret: str) -> StreamKey | None:
+    """Return the key whose secret is *secret*: people paste it in the place of the name."""
+    return db.session.scalar(select(StreamKey).where(StreamKey.key_hash == digest(secret)))
+
+
 def known(slug: str) -> StreamKey:
     """Return the key of *slug*, or raise KeyProblem."""
     key = find(slug) if well_formed(slug) else None
@@ -75,17 +86,16 @@ def everything() -> list[StreamKey]:
 
 
 def of(user: User) -> list[StreamKey]:
-    """Return the keys that *user* may see, by name: a streamer's own, and for the others all."""
-    query = select(StreamKey).order_by(StreamKey.slug)
-    if user.role == "streamer":
-        query = query.where(StreamKey.owner_id == user.id)
-    return list(db.session.scalars(query))
+    """Return the keys that *user* may see, by name."""
+    return list(db.session.scalars(select(StreamKey).where(permissions.seen_by(user)).order_by(StreamKey.slug)))
 
 
-def create(slug: str, title: str = "", owner: User | None = None, **limits: Any) -> tuple[StreamKey, str]:
+def create(
+    slug: str, title: str = "", owner: User | None = None, *, by: Who = OPERATOR, **limits: Any
+) -> tuple[StreamKey, str]:
     """Make the right to publish as *slug* and return it with its secret, which nobody can show again.
 
-    *limits* are those of `change`.
+    *limits* and *by* are those of `change`.
 
     Raises:
         KeyProblem: the slug breaks the rule or is taken, or see `change`.
@@ -95,8 +105,8 @@ def create(slug: str, title: str = "", owner: User | None = None, **limits: Any)
     if find(slug) is not None:
         raise KeyProblem(f"{slug} exists already: rotate its key, or choose another name.")
     secret = generate()
-    key = StreamKey(slug=slug, key_hash=digest(secret), owner_id=owner.id if owner else None)
-    _apply(key, {"title": title} | limits)
+    key = StreamKey(slug=slug, key_hash=digest(secret), owner_id=owner.id if owner else None, set_by_admin={})
+    _apply(key, {"title": title} | limits, by)
     db.session.add(key)
     db.session.commit()
     return key, secret
@@ -119,8 +129,8 @@ def _judge_sources(sources: list[str]) -> None:
         raise KeyProblem("A key has at most 50 source networks.")
 
 
-def _apply(key: StreamKey, changes: dict[str, Any]) -> None:
-    """Set the fields of *key* that are in *changes*, which are judged first."""
+def _apply(key: StreamKey, changes: dict[str, Any], by: Who) -> None:
+    """Set the fields of *key* in *changes*, which are judged first; limits that an admin names are the admin's."""
     if unknown := set(changes) - CHANGEABLE:
         raise KeyProblem(f"A key has no {', '.join(sorted(unknown))}.")
     _judge_title(changes.get("title", ""))
@@ -131,39 +141,86 @@ def _apply(key: StreamKey, changes: dict[str, Any]) -> None:
         value = changes.get(limit)
         if value is not None and not 0 < value <= 1_000_000:
             raise KeyProblem(f"{limit} is a number from 1 to 1000000, or left out for no limit.")
+    permissions.judge_change(by, key, changes)
+    if permissions.administers(by):
+        named = {limit: by.name for limit in changes.keys() & permissions.LIMITS.keys() if changes[limit]}
+        kept = {limit: admin for limit, admin in key.set_by_admin.items() if limit not in changes}
+        key.set_by_admin = kept | named
     for name, value in changes.items():
         setattr(key, name, value)
 
 
-def change(key: StreamKey, **changes: Any) -> StreamKey:
-    """Change some of CHANGEABLE: times are naive UTC, bitrates kbit/s, heights lines.
+def change(key: StreamKey, *, by: Who = OPERATOR, **changes: Any) -> StreamKey:
+    """Change some of CHANGEABLE for *by*: times are naive UTC, bitrates kbit/s, heights lines.
 
     Raises:
         KeyProblem: a field that does not exist or can't have this value; nothing is changed then.
+        Denied: an admin set one of these limits, and *by* is none; nothing is changed then.
     """
-    _apply(key, changes)
+    _apply(key, changes, by)
     db.session.commit()
     return key
 
 
-def rotate(key: StreamKey) -> str:
-    """Give *key* a new secret and return it; the old one, and a stream that runs on it, ends with its next update."""
+def rotate(key: StreamKey, *, by: Who = OPERATOR) -> str:
+    """Give *key* a new secret and return it; the old one, and a stream that runs on it, ends with its next update.
+
+    Raises:
+        Denied: an admin revoked it, and *by* is none.
+    """
+    permissions.judge_rotation(by, key)
     secret = generate()
-    key.key_hash, key.revoked_at, key.rotated_at = digest(secret), None, now()
+    _remember_former(key)
+    key.key_hash, key.revoked_at, key.revoked_by, key.rotated_at = digest(secret), None, None, now()
     db.session.commit()
     return secret
 
 
-def revoke(key: StreamKey) -> None:
+def _remember_former(key: StreamKey) -> None:
+    """Note that the present secret of *key* is about to be a former one, and forget the oldest."""
+    own, moment = FormerKey.stream_key_id == key.id, now()
+    db.session.add(FormerKey(stream_key_id=key.id, key_hash=key.key_hash, at=moment))
+    db.session.flush()
+    newest = select(FormerKey.id).where(own).order_by(FormerKey.id.desc()).limit(FORMER_KEPT)
+    stale = FormerKey.id.not_in(newest) | (FormerKey.at < moment - FORMER)
+    db.session.execute(delete_from(FormerKey).where(own, stale))
+
+
+def _is_former(key: StreamKey | None, key_hash: str) -> bool:
+    """Tell whether *key_hash* is of a secret that *key* had until lately; for no key it takes as long."""
+    lately = FormerKey.at >= now() - FORMER
+    found = db.session.scalars(
+        select(FormerKey.key_hash).where(FormerKey.stream_key_id == (key.id if key else 0), lately)
+    )
+    return any(hmac.compare_digest(key_hash, former) for former in found)
+
+
+def revoke(key: StreamKey, *, by: Who = OPERATOR) -> None:
     """Withdraw the right to publish; a stream that runs ends with its next update."""
-    key.revoked_at = key.revoked_at or now()
+    withdraw(key, by)
     db.session.commit()
 
 
-def delete(key: StreamKey) -> None:
-    """Forget *key*, the history and the recordings of its stream; a stream that runs ends with its next update."""
+def withdraw(key: StreamKey, by: Who) -> None:
+    """Note that *by* revoked *key*; what an admin revoked stays an admin's. The caller commits."""
+    key.revoked_at = key.revoked_at or now()
+    if permissions.administers(by):
+        key.revoked_by = by.name
+
+
+def delete(key: StreamKey, *, by: Who = OPERATOR) -> None:
+    """Forget *key*, the history and the recordings of its stream; a stream that runs ends with its next update.
+
+    Raises:
+        Denied: an admin limited, revoked or held it, and *by* is none.
+    """
+    permissions.judge_deletion(by, key)
     settings: Settings = current_app.config["STREAMKEEP"]
     recordings.discard_all(key.slug, settings.recordings_path)
+    # Years of history are removed where they lie; the relationships would load them first.
+    past = select(Session.id).where(Session.stream_key_id == key.id)
+    db.session.execute(delete_from(Sample).where(Sample.session_id.in_(past)))
+    db.session.execute(delete_from(Session).where(Session.stream_key_id == key.id))
     db.session.delete(key)
     db.session.commit()
 
@@ -184,13 +241,26 @@ def admits(slug: str, secret: str, address: str) -> StreamKey:
     """
     if not (well_formed(slug) and well_formed(secret)):
         raise Refused("syntax")
-    key = find(slug)
-    matches = hmac.compare_digest(digest(secret), key.key_hash if key else digest(""))
+    return judge(find(slug), secret, address)
+
+
+def judge(key: StreamKey | None, secret: str, address: str) -> StreamKey:
+    """Return *key* (of a slug, if there is one) if it lets *secret* publish from *address*.
+
+    Raises:
+        Refused: see `admits`.
+    """
+    if not well_formed(secret):
+        raise Refused("syntax")
+    key_hash = digest(secret)
+    matches = hmac.compare_digest(key_hash, key.key_hash if key else digest(""))
     if key is None or not matches:
-        raise Refused("key")
+        raise Refused("rotated" if _is_former(key, key_hash) else "key")
     moment = now()
     if key.revoked_at is not None:
         raise Refused("revoked")
+    if key.owner_disabled:
+        raise Refused("disabled")
     if key.expires_at is not None and key.expires_at <= moment:
         raise Refused("expired")
     if key.held_until is not None and key.held_until > moment:

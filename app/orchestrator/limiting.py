@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address, ip_network
+from typing import ParamSpec, TypeVar
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, Response, current_app, g, request
 from flask_limiter import Limiter
 from flask_limiter.errors import RateLimitExceeded
 
@@ -46,25 +48,44 @@ def api_limit() -> str:
     return f"{_settings().api_rate_limit_per_minute}/minute"
 
 
-def login_limit() -> str:
-    """Return the limit of attempts to sign in."""
+def guess_limit() -> str:
+    """Return the limit of wrong passwords."""
     return f"{_settings().login_rate_limit_per_minute}/minute"
 
 
+def sign_in_limit() -> str:
+    """Return the limit of passwords that are compared at all, right ones too: comparing is slow on purpose."""
+    return f"{SIGN_INS_PER_GUESS * _settings().login_rate_limit_per_minute}/minute"
+
+
+def _guessed(_response: Response) -> bool:
+    """Tell whether this request was a guess (`signing_in`)."""
+    return bool(g.get("guessed", False))
+
+
 TOO_MANY = "Too many requests from your address: wait for as many seconds as Retry-After says."
-# One budget for all of the API, and one for signing in, by the API and by the page alike. Pages that update themselves
-# have a wide one of their own.
+SIGN_INS_PER_GUESS = 10  # a classroom signs in at once, from one address
+P = ParamSpec("P")
+R = TypeVar("R")
+# One budget for all of the API, and two for signing in, by the API and by the page alike: guesses, and all attempts.
+# Pages that update themselves have a wide one of their own.
 api_requests = limiter.shared_limit(api_limit, scope="api", error_message=TOO_MANY)
-login_attempts = limiter.shared_limit(login_limit, scope="login", error_message=TOO_MANY)
+_guesses = limiter.shared_limit(guess_limit, scope="login", error_message=TOO_MANY, deduct_when=_guessed)
+_sign_ins = limiter.shared_limit(sign_in_limit, scope="sign-ins", error_message=TOO_MANY)
 page_views = limiter.shared_limit("600/minute", scope="pages", error_message=TOO_MANY)
+
+
+def login_attempts(view: Callable[P, R]) -> Callable[P, R]:
+    """Limit *view*, which compares a password: few guesses, and generously what is no guess."""
+    return _sign_ins(_guesses(view))  # the inner one is what the headers tell
 
 
 def configure(app: Flask, settings: Settings) -> None:
     """Set Flask-Limiter up for *app*; the counters lie beside the database."""
     file = settings.database_path.with_name("counters.db")
     app.config.update(RATELIMIT_STORAGE_URI=f"{STORAGE}://{file}", RATELIMIT_STRATEGY="fixed-window")
+    app.after_request(_tell)  # which runs after what comes next has counted: the last one first
     limiter.init_app(app)
-    app.after_request(_tell)
 
 
 def _tell(response: Response) -> Response:

@@ -5,20 +5,23 @@ from __future__ import annotations
 from datetime import timedelta
 from uuid import uuid4
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 
 from .clock import now
 from .database import db
 from .models import Login, User
 
 LONGEST_LOGIN = timedelta(days=30)
+MOST = 100  # logins of one user; a program that signs in for every call ends its own oldest ones
 # Two tabs of one browser that wake up together send the same refresh token; the second is no thief.
 TWO_TABS = timedelta(seconds=10)
 
 
 def begin(user: User) -> Login:
-    """Begin a login of *user*; those that are over are forgotten."""
+    """Begin a login of *user*; those that are over are forgotten, and the user's oldest beyond MOST."""
     db.session.execute(delete(Login).where(Login.expires_at < now()))
+    oldest = select(Login.id).where(Login.user_id == user.id).order_by(Login.created_at.desc()).offset(MOST - 1)
+    db.session.execute(delete(Login).where(Login.id.in_(oldest)))
     login = Login(user_id=user.id, expires_at=now() + LONGEST_LOGIN)
     db.session.add(login)
     db.session.commit()
@@ -59,7 +62,17 @@ def revoke_all(user: User) -> None:
     db.session.commit()
 
 
+def _holding(user: User) -> tuple[ColumnElement[bool], ...]:
+    """Return what is true of the logins of *user* that hold."""
+    return Login.user_id == user.id, Login.revoked_at.is_(None), Login.expires_at > now()
+
+
 def of(user: User) -> list[Login]:
-    """Return the logins of *user* that hold, the newest first."""
-    query = select(Login).where(Login.user_id == user.id, Login.revoked_at.is_(None), Login.expires_at > now())
-    return list(db.session.scalars(query.order_by(Login.created_at.desc())))
+    """Return the logins of *user* that hold, the newest first; there are MOST at most."""
+    query = select(Login).where(*_holding(user)).order_by(Login.created_at.desc())
+    return list(db.session.scalars(query))
+
+
+def count(user: User) -> int:
+    """Return how many logins of *user* hold."""
+    return db.session.scalar(select(func.count(Login.id)).where(*_holding(user))) or 0

@@ -1,18 +1,20 @@
 """What nginx-rtmp knows of the streams it receives, and what follows from it: bitrates, and limits that are exceeded.
 
+It repeats what publishers say of themselves, which may be anything: a width of -1 comes as 18446744073709551615. So
+numbers are judged where they enter.
 Its own `bw_in` is an average over half a minute that changes each half minute, so bitrates are computed here from the
 bytes it counted. Format: https://github.com/arut/nginx-rtmp-module/wiki/Directives#rtmp_stat
 """
 
 from __future__ import annotations
 
+import math
 import re
 import urllib.request
 from collections import deque
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from http.client import HTTPException
-from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError  # the types; defusedxml does the parsing
 
 from defusedxml import DefusedXmlException
@@ -23,7 +25,11 @@ from .models import Session
 LARGEST_ANSWER = 4 << 20  # bytes
 WINDOW = 10.0  # seconds over which a bitrate is averaged; a keyframe's burst is no excess
 SHORTEST_WINDOW = 2.0  # seconds; from less nothing is told
-RESOLUTION = re.compile(r"\bRESOLUTION=(\d{1,5})x(\d{1,5})")
+LARGEST_PICTURE = 65_535  # pixels a side; no encoder makes more
+LARGEST_RATE = 1000.0  # frames a second
+MOST_BYTES = 2**62  # SQLite's numbers end at 2**63
+# What no XML may hold (its 1.0, section 2.2). nginx-rtmp repeats the words of publishers as they came.
+NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 BURST = 1.1  # how much of its limit a publisher may use; encoders do not hit their target exactly
 
 
@@ -44,8 +50,12 @@ class Reading:
     audio_codec: str
 
 
-def fetch(url: str) -> dict[str, Reading]:
-    """Return {slug: what is read of its publisher}.
+# By (slug, connection): for a moment after a takeover two publish under one name.
+Readings = dict[tuple[str, str], Reading]
+
+
+def fetch(url: str) -> Readings:
+    """Return what is read of each publisher.
 
     Raises:
         NoAnswer: no answer within 3 s, or one that can't be understood.
@@ -57,22 +67,32 @@ def fetch(url: str) -> dict[str, Reading]:
         raise NoAnswer(type(error).__name__) from None
 
 
-def understand(answer: bytes) -> dict[str, Reading]:
+def understand(answer: bytes) -> Readings:
     """Return what the XML *answer* says of those who publish.
 
     Raises:
         ValueError: it is no such answer.
     """
     try:
-        streams = fromstring(answer).iterfind("./server/application/live/stream")
+        root = fromstring(NO_XML.sub("", answer.decode("utf-8", "replace")))
     except (ParseError, DefusedXmlException):
         raise ValueError("no XML of nginx-rtmp") from None
     readings = {}
-    for stream in streams:
+    for stream in root.iterfind("./server/application/live/stream"):
         publisher = next((c for c in stream.iterfind("client") if c.find("publishing") is not None), None)
         if publisher is not None:
-            readings[stream.findtext("name", "")] = _reading(stream, publisher)
+            reading = _reading(stream, publisher)
+            readings[stream.findtext("name", ""), reading.client_id] = reading
     return readings
+
+
+def _number(element: Element, path: str, most: float) -> float:
+    """Return the number at *path* in *element*; 0 where there is none from 0 to *most*, which says nothing."""
+    try:
+        value = float(element.findtext(path, "0"))
+    except ValueError:
+        return 0.0
+    return value if math.isfinite(value) and 0 <= value <= most else 0.0
 
 
 def _reading(stream: Element, publisher: Element) -> Reading:
@@ -81,28 +101,13 @@ def _reading(stream: Element, publisher: Element) -> Reading:
     audio = f"{stream.findtext('meta/audio/codec', '')} {stream.findtext('meta/audio/profile', '')}"
     return Reading(
         client_id=publisher.findtext("id", ""),
-        received=int(stream.findtext("bytes_in", "0")),
-        width=int(stream.findtext("meta/video/width", "0")),
-        height=int(stream.findtext("meta/video/height", "0")),
-        frame_rate=float(stream.findtext("meta/video/frame_rate", "0")),
+        received=int(_number(stream, "bytes_in", MOST_BYTES)),
+        width=int(_number(stream, "meta/video/width", LARGEST_PICTURE)),
+        height=int(_number(stream, "meta/video/height", LARGEST_PICTURE)),
+        frame_rate=_number(stream, "meta/video/frame_rate", LARGEST_RATE),
         video_codec=video.strip()[:32],
         audio_codec=audio.strip()[:32],
     )
-
-
-def picture(playlist: Path, since: datetime) -> tuple[int, int]:
-    """Return (width, height) of the largest picture that ffmpeg found in a stream, (0, 0) before it has looked.
-
-    nginx-rtmp repeats what the publisher says of itself, which need not be true. *playlist* is what ffmpeg wrote; one
-    from before *since* is a former session's.
-    """
-    try:
-        if datetime.fromtimestamp(playlist.stat().st_mtime, UTC).replace(tzinfo=None) < since:
-            return 0, 0
-        sizes = RESOLUTION.findall(playlist.read_text(encoding="ascii", errors="replace"))
-    except OSError:
-        return 0, 0
-    return max(((int(width), int(height)) for width, height in sizes), key=lambda size: size[1], default=(0, 0))
 
 
 class Meter:
@@ -110,6 +115,7 @@ class Meter:
 
     def __init__(self) -> None:
         self._marks: deque[tuple[float, int]] = deque()
+        self._moved: float | None = None
 
     def count(self, received: int, moment: float) -> int:
         """Take the counter *received* (bytes) at *moment* (seconds) and return how many bytes came since the last time.
@@ -120,9 +126,17 @@ class Meter:
             self._marks.clear()
         came = received - self._marks[-1][1] if self._marks else 0
         self._marks.append((moment, received))
+        if came or self._moved is None:
+            self._moved = moment
         while len(self._marks) > 1 and moment - self._marks[1][0] >= WINDOW:
             self._marks.popleft()
         return came
+
+    def silent(self, moment: float) -> float:
+        """Return for how many seconds nothing had come at *moment*, as far as anybody looked."""
+        if self._moved is None:
+            self._moved = moment
+        return moment - self._moved
 
     @property
     def seconds(self) -> float:

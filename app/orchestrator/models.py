@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime
 from secrets import token_urlsafe
+from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import JSON, ForeignKey, String
+from sqlalchemy import JSON, ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from .clock import now
 from .database import Base
+from .stream_problems import KINDS, SEVERITIES, Problem, told
 
 ROLES = ("admin", "streamer", "auditor")
 VISIBILITIES = ("public", "unlisted", "private")
@@ -65,7 +67,8 @@ class StreamKey(Base):
 
     *sources* are CIDRs, empty for anywhere. A limit of None is no limit. Until *held_until* nobody may publish, so that
     a publisher who was sent away does not come back at once. *viewing_salt* is part of every grant to view a private
-    stream: a new one withdraws them all.
+    stream: a new one withdraws them all. *set_by_admin* is {limit: name of the admin who set it}; *revoked_by* and
+    *held_by* name an admin too, and are None where it was the owner or this host (see `permissions`).
     """
 
     __tablename__ = "stream_keys"
@@ -89,9 +92,38 @@ class StreamKey(Base):
     visibility: Mapped[str] = mapped_column(String(16), default="public")
     viewing_salt: Mapped[str] = mapped_column(String(32), default=lambda: token_urlsafe(16))
     record: Mapped[bool] = mapped_column(default=False)
-    owner: Mapped[User | None] = relationship(back_populates="keys")
+    set_by_admin: Mapped[dict[str, str]] = mapped_column(JSON, default=dict)
+    revoked_by: Mapped[str | None] = mapped_column(String(64), default=None)
+    held_by: Mapped[str | None] = mapped_column(String(64), default=None)
+    # Whether somebody may publish depends on the owner, so each query of a key asks for both at once.
+    owner: Mapped[User | None] = relationship(back_populates="keys", lazy="joined")
     sessions: Mapped[list[Session]] = relationship(back_populates="stream_key", cascade="all, delete-orphan")
     relays: Mapped[list[Relay]] = relationship(back_populates="stream_key", cascade="all, delete-orphan")
+
+    @property
+    def owner_disabled(self) -> bool:
+        """Whether nobody may publish because the owner may not sign in."""
+        return self.owner is not None and self.owner.disabled_at is not None
+
+
+class FormerKey(Base):
+    """What was the key of a stream until *at*: an encoder that still has it is late, and guesses nothing."""
+
+    __tablename__ = "former_keys"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    stream_key_id: Mapped[int] = mapped_column(ForeignKey("stream_keys.id", ondelete="CASCADE"), index=True)
+    key_hash: Mapped[str] = mapped_column(String(64))
+    at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Refusal(Base):
+    """A wrong secret that somebody tried, as a keyed hash (`guesses`), and when it was tried last."""
+
+    __tablename__ = "refusals"
+
+    mark: Mapped[str] = mapped_column(String(64), primary_key=True)
+    at: Mapped[datetime] = mapped_column(default=now, index=True)
 
 
 class Relay(Base):
@@ -117,8 +149,9 @@ class Relay(Base):
 class Session(Base):
     """One stretch of publishing, from admission to its end, and what was measured of it last.
 
-    *ending* says why the publisher is to be sent away with its next update. *bitrate_kbps* is kbit/s of everything
-    received, *width* and *height* are pixels.
+    *application* is the RTMP application it was published under. *ending* says why the publisher is to be sent away
+    with its next update. *silent_seconds* is for how long nothing had come when somebody looked last. *bitrate_kbps* is
+    kbit/s of everything received, *width* and *height* are pixels.
     """
 
     __tablename__ = "sessions"
@@ -127,10 +160,12 @@ class Session(Base):
     stream_key_id: Mapped[int] = mapped_column(ForeignKey("stream_keys.id"), index=True)
     client_id: Mapped[str] = mapped_column(String(32))
     address: Mapped[str] = mapped_column(String(45))
+    application: Mapped[str] = mapped_column(String(16), default="live")
     started_at: Mapped[datetime] = mapped_column(default=now, index=True)
     updated_at: Mapped[datetime] = mapped_column(default=now)
     ended_at: Mapped[datetime | None] = mapped_column(default=None, index=True)
     ending: Mapped[str | None] = mapped_column(String(32), default=None)
+    silent_seconds: Mapped[float] = mapped_column(default=0.0)
     bitrate_kbps: Mapped[int] = mapped_column(default=0)
     bytes_received: Mapped[int] = mapped_column(default=0)
     width: Mapped[int] = mapped_column(default=0)
@@ -142,16 +177,82 @@ class Session(Base):
     peak_viewers: Mapped[int] = mapped_column(default=0)
     stream_key: Mapped[StreamKey] = relationship(back_populates="sessions")
     samples: Mapped[list[Sample]] = relationship(back_populates="session", cascade="all, delete-orphan")
+    health: Mapped[Health | None] = relationship(
+        back_populates="session", cascade="all, delete-orphan", passive_deletes=True
+    )
+
+
+class Health(Base):
+    """What the supervisor found in a session's stream, when it told last (*at*).
+
+    *facts* are `stream_health.FACTS`, *problems* a list of {"code", "values", "since"} (`stream_problems`). *leaves_at*
+    is when a publisher whose stream can't be played is sent away.
+    """
+
+    __tablename__ = "health"
+
+    session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True)
+    at: Mapped[datetime] = mapped_column(default=now)
+    facts: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    problems: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    leaves_at: Mapped[datetime | None] = mapped_column(default=None)
+    session: Mapped[Session] = relationship(back_populates="health")
+
+    @property
+    def told(self) -> list[Problem]:
+        """The problems as people are told them, the worst first; a code that this version does not know is left out."""
+        found = [told(problem) for problem in self.problems if problem["code"] in KINDS]
+        return sorted(found, key=lambda problem: SEVERITIES.index(problem.severity), reverse=True)
+
+
+class RefusedPublish(Base):
+    """The last try to publish under a key's name that was refused, and why: one of `metrics.REASONS`."""
+
+    __tablename__ = "refused_publishes"
+
+    stream_key_id: Mapped[int] = mapped_column(ForeignKey("stream_keys.id", ondelete="CASCADE"), primary_key=True)
+    at: Mapped[datetime] = mapped_column(default=now)
+    reason: Mapped[str] = mapped_column(String(32))
+
+
+class Host(Base):
+    """What the supervisor said last of the machine: streams it can take more of, and its load. There is one row.
+
+    *failures* is how many rounds of the supervisor, or streams in one, failed since it began.
+    """
+
+    __tablename__ = "host"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(default=now)
+    encode_more: Mapped[int | None] = mapped_column(default=None)
+    carry_more: Mapped[int | None] = mapped_column(default=None)
+    load_percent: Mapped[int | None] = mapped_column(default=None)
+    failures: Mapped[int | None] = mapped_column(default=None)
+
+
+class Tally(Base):
+    """How often something happened in a process that nobody scrapes; the names are `metrics.TALLIES`."""
+
+    __tablename__ = "tallies"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    count: Mapped[int] = mapped_column(default=0)
 
 
 class Sample(Base):
-    """What was measured of a session at one moment, for the curves on the dashboard."""
+    """What was measured of a session, for the curves on the dashboard.
+
+    *at* is when, and *seconds* for how long from then on it stands: old ones are merged (`samples`).
+    """
 
     __tablename__ = "samples"
+    __table_args__ = (Index("ix_samples_session_id_at", "session_id", "at"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id"), index=True)
-    at: Mapped[datetime] = mapped_column(default=now, index=True)
+    session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id"))
+    at: Mapped[datetime] = mapped_column(default=now)
+    seconds: Mapped[int] = mapped_column(default=10)
     bitrate_kbps: Mapped[int]
     viewers: Mapped[int]
     session: Mapped[Session] = relationship(back_populates="samples")

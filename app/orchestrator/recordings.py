@@ -39,30 +39,43 @@ def discarded() -> set[str]:
     return set(db.session.scalars(select(Discard.path)))
 
 
-def of(keys: Iterable[StreamKey], root: Path) -> list[Recording]:
-    """Return the recordings under *root* of the streams of *keys*, newest first, without those that are to go."""
+def of(keys: Iterable[StreamKey], root: Path, page: int = 1, size: int = 50) -> tuple[list[Recording], int]:
+    """Return page *page* (from 1, of *size*) of the recordings of the streams of *keys*, newest first, and their count.
+
+    Those that are to go are left out. A file's name says when it began, so only those of the page are looked at.
+    """
     gone = discarded()
-    found = [recording for key in keys for recording in _in_folder(root, key.slug) if recording.path not in gone]
-    return sorted(found, key=lambda recording: (recording.started_at, recording.slug), reverse=True)
+    found = [(*one, key.slug) for key in keys for one in _files(root, key.slug) if f"{key.slug}/{one[1]}" not in gone]
+    shown = sorted(found, reverse=True)[(page - 1) * size : page * size]
+    read = [_read(root, slug, file, started) for started, file, slug in shown]
+    return [recording for recording in read if recording is not None], len(found)
 
 
 def find(slug: str, file: str, root: Path) -> Recording | None:
     """Return the recording *file* of *slug*."""
     if not FILE.fullmatch(file) or f"{slug}/{file}" in discarded():
         return None
-    return next((recording for recording in _in_folder(root, slug) if recording.file == file), None)
+    return next((_read(root, slug, name, started) for started, name in _files(root, slug) if name == file), None)
 
 
-def _in_folder(root: Path, slug: str) -> list[Recording]:
-    """Return the recordings of *slug*; a file that goes while we look is none."""
+def _files(root: Path, slug: str) -> list[tuple[datetime, str]]:
+    """Return (when it began, its name) of each recording of *slug*."""
     found = []
     with suppress(FileNotFoundError):
         for path in (root / slug).iterdir():
-            with suppress(FileNotFoundError, ValueError):
+            with suppress(ValueError):
                 started = datetime.strptime(path.name, STARTED)
                 if FILE.fullmatch(path.name):
-                    found.append(Recording(slug, path.name, started, path.stat().st_size))
+                    found.append((started, path.name))
     return found
+
+
+def _read(root: Path, slug: str, file: str, started: datetime) -> Recording | None:
+    """Return the recording *file* of *slug*; one that goes while we look is none."""
+    try:
+        return Recording(slug, file, started, (root / slug / file).stat().st_size)
+    except FileNotFoundError:
+        return None
 
 
 def discard(recording: Recording) -> None:
@@ -72,9 +85,9 @@ def discard(recording: Recording) -> None:
 
 
 def discard_all(slug: str, root: Path) -> None:
-    """Let the supervisor remove all recordings of *slug*: who uses the name next is somebody else."""
-    for recording in _in_folder(root, slug):
-        discard(recording)
+    """Let the supervisor remove all recordings of *slug*, whose next user is somebody else; the caller commits."""
+    for _started, file in _files(root, slug):
+        db.session.merge(Discard(path=f"{slug}/{file}", at=now()))
 
 
 def forget_discarded(root: Path) -> None:

@@ -172,6 +172,7 @@ def wanted() -> list[dict[str, str]]:
                 "id": relay.id,
                 "slug": relay.stream_key.slug,
                 "session": live[relay.stream_key_id].id,
+                "application": live[relay.stream_key_id].application,
                 "server": relay.server,
                 "stream_key": stream_key,
             }

@@ -12,6 +12,7 @@ from defusedxml.ElementTree import fromstring
 
 LARGEST = 8 * 1024 * 1024  # bytes; a report of 300 probes has about 100 KiB
 LONGEST_MESSAGE = 2000
+MOST = 50  # reports that are listed; older ones are found by their name
 PASS, FAIL, NOT_TESTABLE = "pass", "fail", "not-testable"
 VERDICTS = (FAIL, NOT_TESTABLE, PASS)
 
@@ -102,9 +103,10 @@ def _files(folder: Path) -> list[Path]:
         return []
 
 
-def everything(folder: Path) -> list[Report]:
-    """Return the reports in *folder*, newest first."""
-    return sorted((_read(path) for path in _files(folder)), key=lambda r: (r.written_at, r.name), reverse=True)
+def newest(folder: Path) -> list[Report]:
+    """Return the newest MOST reports in *folder*, newest first; the others are not read."""
+    files = sorted(_files(folder), key=lambda path: (path.stat().st_mtime, path.stem), reverse=True)
+    return [_read(path) for path in files[:MOST]]
 
 
 def find(folder: Path, name: str) -> Report | None:

@@ -6,15 +6,23 @@ is named. A refusal names the setting and never its value.
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 
-DEFAULTS_SEEN_IN_THE_WILD = frozenset(
-    {"replace_me", "changeme", "change_me", "secret", "password", "admin", "default", "your_secret_here", "jwt_secret"}
+# Defaults seen in the wild are made of these words: changeme, REPLACE_ME, your-secret-here, please_change_this_key ...
+PLACEHOLDER_WORDS = (
+    "admin change data default dev enter example fixme generate here in insert is it jwt key long me must my of or "
+    "pass please prod production random replace secret set some string super test the this to todo token "
+    "use value very with word you your"
 )
+PLACEHOLDER = re.compile(f"(?:{'|'.join(PLACEHOLDER_WORDS.split())}|[^a-z])+")
+FEWEST_DIFFERENT = 8  # characters; 16 random bytes have as few once in 25 million times, and longer secrets never
+# As browsers write it in the header Origin (RFC 6454); it becomes part of a header of ours.
+ORIGIN = re.compile(r"https://[a-z0-9.-]{1,253}(:[0-9]{1,5})?")
 KEY_CHARACTERS = 32
 ADMIN_PASSWORD_CHARACTERS = 16
 
@@ -32,7 +40,10 @@ class Settings:
 
     *jwt_secret_previous* is the secret before the last rotation: what it signed holds until it expires. Empty: none.
     *data_key* seals what others entrusted to us, *data_key_previous* did so before the last rotation.
+    *media_url* is where the supervisor is told what begins, *rtmp_control_url* where nginx-rtmp is told whom to drop;
+    empty: nobody is told.
     *relay_peers* ask what is to be passed on to other servers; empty: this host passes nothing on.
+    *embed_origins* are those whose pages may show public streams, such as https://www.streams.test; empty: nobody's.
     *log_file* is where fail2ban reads what also goes to standard output; None: nowhere.
     """
 
@@ -47,6 +58,7 @@ class Settings:
     api_rate_limit_per_minute: int
     login_rate_limit_per_minute: int
     public_domain: str
+    embed_origins: tuple[str, ...]
     security_contact: str
     trusted_proxy: str
     rtmp_peers: frozenset[str]
@@ -54,6 +66,8 @@ class Settings:
     relay_peers: frozenset[str]
     metrics_peers: Networks
     rtmp_stat_url: str
+    rtmp_control_url: str
+    media_url: str
     hls_path: Path
     recordings_path: Path
     reports_path: Path
@@ -79,15 +93,28 @@ def _secret(environment: Mapping[str, str], name: str) -> str:
         ) from None
 
 
+def _is_placeholder(value: str) -> bool:
+    """Tell whether *value* has a letter, and no letters but those of words that stand in for a secret."""
+    text = value.lower()
+    return PLACEHOLDER.fullmatch(text) is not None and any(character in string.ascii_lowercase for character in text)
+
+
+def _repeats_itself(value: str) -> bool:
+    """Tell whether *value* is one text written at least twice, the last time in part perhaps."""
+    return any(value.startswith(value[period:]) for period in range(1, len(value) // 2 + 1))
+
+
 def _checked_secret(environment: Mapping[str, str], name: str, characters: int) -> str:
-    """Return the secret *name*, refused if empty, a known default or under *characters* long."""
+    """Return the secret *name*, refused if empty, anything like a known default, or under *characters* long."""
     value = _secret(environment, name)
     if not value.strip():
         raise RefusedSetting(f"{name} is empty: generate one, for example with `openssl rand -hex 32`.")
-    if value.strip().lower().replace("-", "_") in DEFAULTS_SEEN_IN_THE_WILD:
-        raise RefusedSetting(f"{name} is a default that everybody knows: generate one of your own.")
+    if _is_placeholder(value):
+        raise RefusedSetting(f"{name} is a placeholder that everybody knows: generate one of your own.")
     if len(value) < characters:
         raise RefusedSetting(f"{name} is shorter than {characters} characters: generate a longer one.")
+    if len(set(value)) < FEWEST_DIFFERENT or _repeats_itself(value):
+        raise RefusedSetting(f"{name} repeats itself, and is guessed soon: generate one that is random.")
     return value
 
 
@@ -139,6 +166,16 @@ def _networks(environment: Mapping[str, str], name: str) -> Networks:
         ) from None
 
 
+def _origins(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Return the https origins in the list *name*, which spaces separate."""
+    origins = tuple(environment.get(name, "").split())
+    if not all(ORIGIN.fullmatch(origin) for origin in origins):
+        raise RefusedSetting(
+            f"{name} holds something that is no https origin: write such as https://www.your-organisation.org."
+        )
+    return origins
+
+
 def _previous_secret(environment: Mapping[str, str], name: str) -> str:
     """Return the secret *name* before the last rotation, empty where there was none."""
     if not _secret(environment, f"{name}_PREVIOUS"):
@@ -164,6 +201,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         api_rate_limit_per_minute=_count(environment, "API_RATE_LIMIT_PER_MINUTE", 60),
         login_rate_limit_per_minute=_count(environment, "LOGIN_RATE_LIMIT_PER_MINUTE", 10),
         public_domain=environment.get("PUBLIC_DOMAIN", "localhost"),
+        embed_origins=_origins(environment, "EMBED_ORIGINS"),
         security_contact=environment.get("SECURITY_CONTACT", ""),
         trusted_proxy=environment.get("TRUSTED_PROXY", ""),
         rtmp_peers=_peers(environment, "RTMP_PEERS"),
@@ -171,6 +209,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         relay_peers=_peers(environment, "RELAY_PEERS"),
         metrics_peers=_networks(environment, "METRICS_PEERS"),
         rtmp_stat_url=environment.get("RTMP_STAT_URL", ""),
+        rtmp_control_url=environment.get("RTMP_CONTROL_URL", "").rstrip("/"),
+        media_url=environment.get("MEDIA_URL", "").rstrip("/"),
         hls_path=Path(environment.get("HLS_PATH", "/var/hls")),
         recordings_path=Path(environment.get("RECORDINGS_PATH", "/var/recordings")),
         reports_path=Path(environment.get("REPORTS_PATH", "/var/reports")),

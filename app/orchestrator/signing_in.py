@@ -1,30 +1,42 @@
-"""What the API and the pages share about people: an attempt to sign in, and who did what."""
+"""What the API and the pages share about people: an attempt to sign in, who reaches which stream, and who did what."""
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
-from flask import request
+from flask import abort, g, request
 from flask_jwt_extended import current_user
 
-from . import accounts, logins, tokens
+from . import accounts, guesses, keys, logins, permissions, tokens
 from .events import note
 from .metrics import auth_attempts
-from .models import User
+from .models import StreamKey, User
 
 WRONG = "The name or the password is wrong."
 LONGEST_NAME = 64
 
 
 def attempt(name: str, password: str) -> tokens.Pair | None:
-    """Return tokens for *name*, or None; the same answer in the same time whether the name exists or not.
-
-    The failed attempt's log line is what fail2ban counts.
-    """
+    """Return tokens for *name*, or None; the same answer in the same time whether the name exists or not."""
     user = accounts.authenticate(name, password)
-    auth_attempts.labels("success" if user else "failed").inc()
-    note("login", "success" if user else "failed", request.remote_addr, user=name[:LONGEST_NAME])
-    return tokens.issue(logins.begin(user)) if user else None
+    if user is None:
+        _failed(name, password)
+        return None
+    auth_attempts.labels("success").inc()
+    note("login", "success", request.remote_addr, user=user.name)
+    return tokens.issue(logins.begin(user))
+
+
+def _failed(name: str, password: str) -> None:
+    """Note a wrong password. fail2ban and the limit of attempts count it when it is tried for the first time.
+
+    The log has names that exist alone: the others may be passwords.
+    """
+    g.guessed = guesses.is_new("login", request.remote_addr or "", name, password)
+    known = accounts.find(name)
+    auth_attempts.labels("failed").inc()
+    note("login", "failed" if g.guessed else "repeated", request.remote_addr, user=known.name if known else None)
 
 
 def change_password(user: User, current: str, new: str) -> None:
@@ -34,11 +46,18 @@ def change_password(user: User, current: str, new: str) -> None:
         AccountProblem: the current password is wrong, or the new one is weak.
     """
     if not accounts.verifies(user, current):
-        auth_attempts.labels("failed").inc()
-        note("login", "failed", request.remote_addr, user=user.name)
+        _failed(user.name, current)
         raise accounts.AccountProblem("The current password is wrong.")
     accounts.set_password(user, new)
     note("user", "password changed", request.remote_addr, user=user.name)
+
+
+def reachable(slug: str) -> StreamKey:
+    """Return the key of *slug* if the signed-in user may see it, or answer 404."""
+    key = keys.find(slug)
+    if key is None or not permissions.may_see(current_user, key):
+        abort(HTTPStatus.NOT_FOUND, "There is no such stream among yours.")
+    return key
 
 
 def actor(event: str, result: str, **details: Any) -> None:

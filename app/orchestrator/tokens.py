@@ -28,6 +28,8 @@ from .settings import Settings
 ACCESS = timedelta(minutes=15)
 REFRESH = timedelta(days=7)
 AUDIENCE = "streamkeep"
+ACCESS_COOKIE = "__Host-access"
+REFRESH_COOKIE = "__Secure-refresh"
 LOGIN_CLAIM = "login"
 NOT_VALID = "Sign in: the token is missing, has expired, was withdrawn, or is none of ours."
 
@@ -67,9 +69,9 @@ def configure(app: Flask, settings: Settings) -> None:
         JWT_COOKIE_CSRF_PROTECT=True,
         JWT_CSRF_IN_COOKIES=False,  # pages carry it themselves; a cookie that scripts can read is not needed
         JWT_CSRF_CHECK_FORM=True,
-        JWT_ACCESS_COOKIE_NAME="__Host-access",
+        JWT_ACCESS_COOKIE_NAME=ACCESS_COOKIE,
         JWT_ACCESS_COOKIE_PATH="/",
-        JWT_REFRESH_COOKIE_NAME="__Secure-refresh",
+        JWT_REFRESH_COOKIE_NAME=REFRESH_COOKIE,
         JWT_REFRESH_COOKIE_PATH="/session",
     )
     manager.init_app(app)

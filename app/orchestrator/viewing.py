@@ -5,11 +5,12 @@ whose answer it remembers for seconds: playlists, renditions and segments cost n
 
 The contract with the watch page: before it plays a private stream, and then every five minutes, its script sends
 
-    POST /watch/<slug>/access    body: invitation=<text after "#invitation=" of the page's address>, or nothing
+    POST /session/viewing/<slug>    body: invitation=<text after "#invitation=" of the page's address>, or nothing
 
 and gets 204 with a new cookie, or 403: it shows that this stream is private. Without an invitation the browser's own
-sign-in counts: whoever may see the key (its owner, admins, auditors) may watch. An invitation travels in the
-fragment, which browsers send to no server, so that it is in no log.
+sign-in counts: whoever may see the key (its owner, admins, auditors) may watch. The refresh token, which browsers send
+to /session alone, counts as well as the access token, which is over after a quarter of an hour. An invitation travels
+in the fragment, which browsers send to no server, so that it is in no log.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from . import keys, logins, tokens
 from .clock import now
 from .limiting import page_views
 from .models import StreamKey, User
+from .permissions import may_see
 from .settings import Settings
 
 blueprint = Blueprint("viewing", __name__)
@@ -83,17 +85,20 @@ def admits(slug: str, cookie: str) -> bool:
 
 
 def _signed_in() -> User | None:
-    """Return who is signed in by cookie.
+    """Return who is signed in by cookie: by the access token or, where it is over, by the refresh token.
 
-    No CSRF token is asked for: the most that a foreign page could bring about is that this browser may watch what its
-    user may watch anyway.
+    The latter is not exchanged for it. No CSRF token is asked for: the most that a foreign page could bring about is
+    that this browser may watch what its user may watch anyway.
     """
-    try:
-        claims = decode_token(request.cookies.get(current_app.config["JWT_ACCESS_COOKIE_NAME"], ""))
-    except (JWTExtendedException, PyJWTError):
-        return None
-    login = logins.find(str(claims.get(tokens.LOGIN_CLAIM))) if claims["type"] == "access" else None
-    return login.user if login else None
+    for kind, cookie in (("access", tokens.ACCESS_COOKIE), ("refresh", tokens.REFRESH_COOKIE)):
+        try:
+            claims = decode_token(request.cookies.get(cookie, ""))
+        except (JWTExtendedException, PyJWTError):
+            continue
+        login = logins.find(str(claims.get(tokens.LOGIN_CLAIM))) if claims["type"] == kind else None
+        if login and (kind == "access" or claims["jti"] == login.refresh_id):
+            return login.user
+    return None
 
 
 def _may_watch_until(key: StreamKey) -> datetime | None:
@@ -102,11 +107,10 @@ def _may_watch_until(key: StreamKey) -> datetime | None:
     if invited is not None:
         return invited
     user = _signed_in()
-    may_see = user is not None and (user.role in ("admin", "auditor") or key.owner_id == user.id)
-    return now() + GRANT if may_see else None
+    return now() + GRANT if user is not None and may_see(user, key) else None
 
 
-@blueprint.post("/watch/<slug>/access")
+@blueprint.post("/session/viewing/<slug>")
 @page_views
 def access(slug: str) -> Response:
     """Let the browser watch a private stream for a while; for the others nothing is needed."""

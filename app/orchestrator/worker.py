@@ -11,29 +11,27 @@ import socket
 import sys
 import threading
 import time
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
 from flask import Flask
 from sqlalchemy import delete
-from sqlalchemy.exc import SQLAlchemyError
 
-from . import create_app, measuring, recordings, sessions
+from . import create_app, measuring, recordings, samples, sessions, stream_health
 from .clock import now
 from .database import db
 from .events import log, note
 from .measuring import Meter, NoAnswer, Reading
-from .models import Sample, Session
+from .models import Health, Sample, Session, Tally
 from .settings import RefusedSetting, Settings
 from .viewers import Audience
 
 EX_CONFIG = 78  # sysexits.h: configuration error
 ROUND = 2.0  # seconds
 SAMPLE_EVERY = 10.0  # seconds
-SAMPLES_KEPT = timedelta(hours=1)  # after the stream's end
+HEALTH_KEPT = timedelta(days=30)  # after the stream's end; why it ended is asked for later than how it ran
 HOUSEKEEPING = 60.0  # seconds
-# An encoder that was sent away comes back at once; for this long it is told at the door.
-HOLD = timedelta(seconds=60)
 PORT = 5514
 HEARTBEAT = Path("/tmp/heartbeat")  # noqa: S108  # the container's own tmpfs, where heartbeat.py looks
 
@@ -49,6 +47,20 @@ class Worker:
         self.sampled: dict[str, float] = {}
         self.answered = True
         self.tidied = 0.0
+        self.failures: Counter[str] = Counter()
+
+    def go_round(self) -> None:
+        """Go round once and note that; whatever goes wrong is logged and counted, and the next round tries again."""
+        try:
+            self.round()
+            beat()
+        except Exception:
+            self._failed("worker_rounds")
+
+    def _failed(self, what: str, **details: str) -> None:
+        """Log the exception that is being handled, and count *what* of `metrics.TALLIES` went wrong."""
+        log.exception("worker", extra={"details": {"result": "failed", "what": what, **details}})
+        self.failures[what] += 1
 
     def round(self) -> None:
         """Go round once. What nginx-rtmp says is asked before the database is locked."""
@@ -59,67 +71,104 @@ class Worker:
             live = sessions.live()
             self.meters = {session.id: self.meters.get(session.id, Meter()) for session in live}
             self.sampled = {session.id: self.sampled.get(session.id, -math.inf) for session in live}
-            for session in live:
-                self._measure(session, readings.get(session.stream_key.slug), watching, moment)
+            for session_id, slug in [(session.id, session.stream_key.slug) for session in live]:
+                try:
+                    self._look_after(db.session.get_one(Session, session_id), readings, watching, moment)
+                except Exception:
+                    self._failed("worker_streams", slug=slug, session=session_id)
             sessions.end_silent()
+            self._tell_failures()
             db.session.commit()
+            self.failures.clear()
             if moment - self.tidied >= HOUSEKEEPING:
                 tidy()
                 recordings.forget_discarded(self.settings.recordings_path)
                 self.tidied = moment
 
-    def _readings(self) -> dict[str, Reading]:
-        """Return what nginx-rtmp says; without an answer nothing, which is said once."""
+    def _tell_failures(self) -> None:
+        """Write down for /metrics what failed since the last round that worked; nobody scrapes this process."""
+        for what, count in self.failures.items():
+            tally = db.session.get(Tally, what)
+            if tally is None:
+                tally = Tally(name=what, count=0)
+                db.session.add(tally)
+            tally.count += count
+
+    def _readings(self) -> measuring.Readings | None:
+        """Return what nginx-rtmp says; without an answer None, which is said once."""
         try:
             readings = measuring.fetch(self.settings.rtmp_stat_url)
         except NoAnswer as reason:
             if self.answered:
                 note("measuring", "no answer", None, reason=str(reason))
             self.answered = False
-            return {}
+            return None
         self.answered = True
         return readings
 
-    def _playlist(self, session: Session) -> Path:
-        """Return where ffmpeg says what it makes of *session*."""
-        folder = "private" if session.stream_key.visibility == "private" else "public"
-        return self.settings.hls_path / folder / session.stream_key.slug / "index.m3u8"
+    def _look_after(
+        self, session: Session, readings: measuring.Readings | None, watching: dict[str, int], moment: float
+    ) -> None:
+        """Measure *session*, and send it away when that is too much."""
+        with db.session.begin_nested():  # what fails of one stream takes nothing of the others with it
+            self._measure(session, readings, watching, moment)
+        reason = None if session.ending else measuring.excess(session, self.meters[session.id], now())
+        if reason:
+            sessions.send_away(session, reason, sessions.HOLD)
+            slug = session.stream_key.slug
+            note("limit", "exceeded", session.address, reason=reason, slug=slug, session=session.id)
 
-    def _measure(self, session: Session, reading: Reading | None, watching: dict[str, int], moment: float) -> None:
-        """Write down what is known of *session*, and send it away when that is too much."""
-        session.viewers = watching.get(session.stream_key.slug, 0)
+    def _measure(
+        self, session: Session, readings: measuring.Readings | None, watching: dict[str, int], moment: float
+    ) -> None:
+        """Write down what is known of *session*."""
+        slug = session.stream_key.slug
+        session.viewers = watching.get(slug, 0)
         session.peak_viewers = max(session.peak_viewers, session.viewers)
         meter = self.meters[session.id]
-        # For a moment after a takeover nginx-rtmp still tells of the former publisher.
-        if reading is not None and reading.client_id == session.client_id:
-            session.updated_at = now()  # still there, also while the app restarts and hears of nobody
-            session.bytes_received += meter.count(reading.received, moment)
-            session.bitrate_kbps = meter.kbps
-            session.width, session.height, session.frame_rate = reading.width, reading.height, reading.frame_rate
-            width, height = measuring.picture(self._playlist(session), session.started_at)
-            if height > session.height:
-                session.width, session.height = width, height
-            session.video_codec, session.audio_codec = reading.video_codec, reading.audio_codec
+        if readings is not None:
+            self._read(session, readings.get((slug, session.client_id)), meter, moment)
         if moment - self.sampled[session.id] >= SAMPLE_EVERY:
             sample = Sample(session_id=session.id, bitrate_kbps=session.bitrate_kbps, viewers=session.viewers)
             db.session.add(sample)
             self.sampled[session.id] = moment
-        reason = None if session.ending else measuring.excess(session, meter, now())
-        if reason:
-            sessions.send_away(session, reason, HOLD)
-            note("limit", "exceeded", session.address, reason=reason, slug=session.stream_key.slug, session=session.id)
+
+    def _read(self, session: Session, reading: Reading | None, meter: Meter, moment: float) -> None:
+        """Write down what nginx-rtmp says of *session*; what the supervisor found in the stream itself counts more."""
+        if reading is not None:
+            session.updated_at = now()  # still there, also while the app restarts and hears of nobody
+            session.bytes_received += meter.count(reading.received, moment)
+            session.bitrate_kbps = meter.kbps
+            session.width, session.height, session.frame_rate = reading.width, reading.height, reading.frame_rate
+            session.video_codec, session.audio_codec = reading.video_codec, reading.audio_codec
+        session.silent_seconds = meter.silent(moment)
+        for name, value in stream_health.measured(session).items():
+            setattr(session, name, value)
 
 
 def tidy() -> None:
-    """Forget the samples of streams that ended a while ago."""
-    ended = db.select(Session.id).where(Session.ended_at < now() - SAMPLES_KEPT)
-    db.session.execute(delete(Sample).where(Sample.session_id.in_(ended)))
+    """Merge the samples that have become old, and forget those of streams that ended a while ago, and how they were."""
+    samples.thin()
+    samples.forget()
+    ended = db.select(Session.id).where(Session.ended_at < now() - HEALTH_KEPT)
+    db.session.execute(delete(Health).where(Health.session_id.in_(ended)))
     db.session.commit()
 
 
 def beat() -> None:
     """Note that a round has been completed."""
     HEARTBEAT.touch()
+
+
+def serve(worker: Worker, port: socket.socket) -> None:
+    """Go round for as long as somebody listens to the proxy at *port*."""
+    arguments = (port, worker.settings.trusted_proxy)
+    listener = threading.Thread(target=worker.audience.listen, args=arguments, name="viewers", daemon=True)
+    listener.start()
+    note("worker", "started", None, process=os.getpid())
+    while listener.is_alive():
+        worker.go_round()
+        time.sleep(ROUND)
 
 
 def main() -> None:
@@ -129,21 +178,9 @@ def main() -> None:
     except RefusedSetting as refusal:
         print(f"The worker does not start: {refusal}", file=sys.stderr)
         sys.exit(EX_CONFIG)
-    worker = Worker(app, Audience())
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port:
         port.bind(("0.0.0.0", PORT))  # noqa: S104  # the container's own network; only the proxy is listened to
-        listener = threading.Thread(
-            target=worker.audience.listen, args=(port, worker.settings.trusted_proxy), name="viewers", daemon=True
-        )
-        listener.start()
-        note("worker", "started", None, process=os.getpid())
-        while listener.is_alive():
-            try:
-                worker.round()
-                beat()
-            except SQLAlchemyError:
-                log.exception("worker")  # a database that is locked: no heartbeat, and the next round tries again
-            time.sleep(ROUND)
+        serve(Worker(app, Audience()), port)
     sys.exit("The worker ends: nobody listens to the proxy any more.")
 
 

@@ -15,7 +15,19 @@ from callers import MEDIA, PROXY, RELAY, RTMP
 from flask import Flask
 from flask.testing import FlaskClient
 from flask_migrate import upgrade
-from orchestrator import accounts, cli, create_app, keys, logins, relays, sessions
+from orchestrator import (
+    accounts,
+    cli,
+    create_app,
+    guesses,
+    keys,
+    logins,
+    permissions,
+    refusals,
+    relays,
+    sessions,
+    stream_health,
+)
 from orchestrator.database import db
 from orchestrator.settings import Settings, from_environment
 from people import Person
@@ -106,7 +118,7 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     def shifted() -> datetime:
         return real() + offset[0]
 
-    for module in (accounts, cli, keys, logins, relays, sessions):
+    for module in (accounts, cli, guesses, keys, logins, permissions, refusals, relays, sessions, stream_health):
         monkeypatch.setattr(module, "now", shifted)
     return pass_by
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import secrets
 import statistics
+import threading
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,10 +17,11 @@ import jwt
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from orchestrator import accounts, create_app, tokens
+from orchestrator import accounts, create_app, logins, tokens
 from orchestrator.database import db
 from orchestrator.settings import Settings, from_environment
 from people import Person
+from werkzeug.test import TestResponse
 
 MakePerson = Callable[[str, str], Person]
 
@@ -187,7 +191,7 @@ def test_a_rotated_secret_signs_nobody_out_and_a_second_rotation_does(
         return Person(other.test_client(), streamer.name, streamer.password, streamer.tokens)
 
     db.session.commit()
-    first, second, third = environment["JWT_SECRET"], "s" * 64, "t" * 64
+    first, second, third = environment["JWT_SECRET"], secrets.token_hex(32), secrets.token_hex(32)
     rotated = with_secrets(second, first)
     assert rotated.get("/auth/me").status_code == 200
     fresh = Person(rotated.client, streamer.name, streamer.password).sign_in()
@@ -212,3 +216,55 @@ def test_a_disabled_user_is_out_at_once(app: Flask, streamer: Person) -> None:
     assert answer.status_code == 401
     accounts.enable(user)
     assert streamer.sign_in().get("/auth/me").status_code == 200
+
+
+def at_once(app: Flask, number: int, act: Callable[[FlaskClient], TestResponse]) -> list[TestResponse]:
+    """Let *number* clients *act* at the same moment, each in a thread and with a session of its own."""
+    db.session.commit()  # what the test itself began would lock them all out
+    barrier = threading.Barrier(number)
+
+    def one(_n: int) -> TestResponse:
+        client = app.test_client(use_cookies=False)
+        barrier.wait(10)
+        return act(client)
+
+    with ThreadPoolExecutor(number) as pool:
+        return list(pool.map(one, range(number)))
+
+
+def test_of_those_who_refresh_at_once_one_is_served_and_the_login_ends(app: Flask, streamer: Person) -> None:
+    bearer = {"Authorization": f"Bearer {streamer.tokens['refresh_token']}"}
+    answers = at_once(app, 6, lambda client: client.post("/api/v1/auth/refresh", headers=bearer))
+    assert sorted(answer.status_code for answer in answers) == [200] + [401] * 5
+    (served,) = (answer for answer in answers if answer.status_code == 200)
+    assert me(streamer, served.json["access_token"]) == 401, "one of the six is a thief"
+
+
+def test_tabs_that_wake_up_at_once_all_go_on_and_one_gets_the_refresh_token(app: Flask, streamer: Person) -> None:
+    cookie = {"Cookie": f"__Secure-refresh={streamer.tokens['refresh_token']}"}
+    site = "https://streams.test"
+    answers = at_once(app, 6, lambda client: client.get("/session/continue", base_url=site, headers=cookie))
+    assert [answer.status_code for answer in answers] == [204] * 6
+    cookies = [line for answer in answers for line in answer.headers.getlist("Set-Cookie")]
+    refreshed = [line for line in cookies if line.startswith("__Secure-refresh=")]
+    assert len(refreshed) == 1
+    assert len(cookies) == 7
+    for line in cookies:
+        if line.startswith("__Host-access="):
+            assert me(streamer, line.partition("=")[2].partition(";")[0]) == 200
+    newest = refreshed[0].partition("=")[2].partition(";")[0]
+    bearer = {"Authorization": f"Bearer {newest}"}
+    assert streamer.client.post("/api/v1/auth/refresh", headers=bearer).status_code == 200
+
+
+def test_a_user_has_so_many_logins_and_no_more(app: Flask, streamer: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logins, "MOST", 3)
+    other = accounts.create("other", "streamer")[0]
+    logins.begin(other)
+    user = accounts.known(streamer.name)
+    for _ in range(5):
+        newest = logins.begin(user)
+    assert len(logins.of(user)) == 3
+    assert newest.id in {login.id for login in logins.of(user)}
+    assert streamer.get("/auth/me").status_code == 401, "the oldest went first"
+    assert len(logins.of(other)) == 1

@@ -89,9 +89,18 @@ def test_a_name_that_forges_a_line_stays_one_line(client: FlaskClient, capsys: p
     (line,) = capsys.readouterr().out.splitlines()
     told = json.loads(line)
     assert list(told)[:5] == ["time", "level", "event", "result", "client"]
-    assert (told["event"], told["result"], told["client"], told["user"]) == (
-        "login",
-        "failed",
-        "127.0.0.1",
-        forged[:64],
-    )
+    assert (told["event"], told["result"], told["client"]) == ("login", "failed", "127.0.0.1")
+
+
+def test_a_password_typed_as_the_name_is_not_logged(
+    client: FlaskClient, streamer: Person, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from orchestrator import events
+
+    events.configure("INFO")
+    for name in (streamer.password, streamer.name):
+        client.post("/api/v1/auth/login", json={"name": name, "password": "x"})
+        client.post("/session", data={"name": name, "password": "x"})
+    said = capsys.readouterr().out
+    assert [json.loads(line)["user"] for line in said.splitlines()] == [None, None, streamer.name, streamer.name]
+    assert streamer.password not in said

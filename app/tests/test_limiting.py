@@ -67,11 +67,11 @@ def test_one_network_of_ipv6_is_one_client(limited: list[FlaskClient]) -> None:
 def test_signing_in_has_a_stricter_limit_which_a_restart_keeps(
     limited: list[FlaskClient], environment: dict[str, str]
 ) -> None:
-    def attempt(client: FlaskClient) -> int:
-        body = {"name": "nobody", "password": "wrong"}
+    def attempt(client: FlaskClient, number: int = 99) -> int:
+        body = {"name": "nobody", "password": f"wrong {number}"}
         return client.post("/api/v1/auth/login", json=body, environ_base={"REMOTE_ADDR": STRANGER}).status_code
 
-    assert [attempt(limited[n % 2]) for n in range(11)] == [401] * 10 + [429]
+    assert [attempt(limited[n % 2], n) for n in range(11)] == [401] * 10 + [429]
     again = create_app(from_environment(environment | {"LOGIN_RATE_LIMIT_PER_MINUTE": "10"}))
     assert attempt(again.test_client()) == 429
 
@@ -105,6 +105,18 @@ def test_counters_that_are_over_are_forgotten(counters: SqliteCounters, monkeypa
     moment[0] += 2
     counters.incr("last", 1)
     assert counters.reset() == 1
+
+
+def test_a_crowd_of_addresses_takes_no_more_room_than_is_kept_for_it(
+    counters: SqliteCounters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.counters.FORGET_EVERY", 10)
+    monkeypatch.setattr("orchestrator.counters.MOST", 50)
+    for n in range(200):
+        counters.incr(f"n{n}", 60 + n)
+    assert counters.get("n199") == 1, "those that go are those that would be over first"
+    assert counters.get("n0") == 0
+    assert counters.reset() == 50
 
 
 def test_a_counter_can_be_cleared(counters: SqliteCounters) -> None:

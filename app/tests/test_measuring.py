@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import itertools
-import os
+import json
+import re
+import socket
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from callers import reported
 from flask import Flask
+from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
-from orchestrator import keys, measuring, sessions, worker
+from orchestrator import keys, measuring, samples, sessions, worker
 from orchestrator.database import db
 from orchestrator.measuring import Meter, NoAnswer, Reading, understand
 from orchestrator.models import Sample, Session
 from orchestrator.viewers import Audience
 from orchestrator.worker import Worker
-from sqlalchemy import select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import select, text
 
 Call = Callable[..., int]
 
@@ -45,17 +51,45 @@ def stat(received: int = 4_000_000, client: int = 1, height: int = 720) -> bytes
 
 def test_who_publishes_is_read_and_who_only_plays_is_not() -> None:
     alice = Reading("439", 4_037_700, 1280, 720, 30.0, "H264 Baseline", "AAC LC")
-    assert understand(stat(4_037_700, 439)) == {"alice": alice}
+    assert understand(stat(4_037_700, 439)) == {("alice", "439"): alice}
 
 
 def test_a_publisher_who_has_not_said_what_it_sends_is_read() -> None:
     bare = b"<rtmp><server><application><live><stream><name>x</name><client><id>1</id><publishing/></client></stream></live></application></server></rtmp>"  # noqa: E501
-    assert understand(bare) == {"x": Reading("1", 0, 0, 0, 0.0, "", "")}
+    assert understand(bare) == {("x", "1"): Reading("1", 0, 0, 0, 0.0, "", "")}
+
+
+@pytest.mark.parametrize(
+    ("told", "width", "rate"),
+    [
+        ("18446744073709551615", 0, 0.0),  # -1, as nginx-rtmp writes it
+        ("-1", 0, 0.0),
+        ("nan", 0, 0.0),
+        ("inf", 0, 0.0),
+        ("9" * 5000, 0, 0.0),
+        ("fast", 0, 0.0),
+        ("", 0, 0.0),
+        ("65536", 0, 0.0),
+        ("65535", 65535, 0.0),
+        ("25", 25, 25.0),
+    ],
+)
+def test_a_number_that_can_not_be_says_nothing(told: str, width: int, rate: float) -> None:
+    answer = stat().replace(b">1280<", f">{told}<".encode()).replace(b">30<", f">{told}<".encode())
+    (reading,) = understand(answer).values()
+    assert (reading.width, reading.frame_rate, reading.height) == (width, rate, 720)
+
+
+@pytest.mark.parametrize("words", [b"\x01", b"\xff\xfe", "\uffff".encode(), b"\x1b[31m"])
+def test_what_publishers_say_of_themselves_breaks_nothing(words: bytes) -> None:
+    answer = stat().replace(b"<codec>H264<", b"<codec>H264" + words + b"<")
+    (reading,) = understand(answer).values()
+    assert (reading.width, reading.received) == (1280, 4_000_000)
 
 
 @pytest.mark.parametrize(
     "answer",
-    [b"", b"<rtmp>", b"\xff", b'<!DOCTYPE x [<!ENTITY a "aa">]><rtmp>&a;</rtmp>', stat().replace(b">30<", b">fast<")],
+    [b"", b"<rtmp>", b"\xff", b'<!DOCTYPE x [<!ENTITY a "aa">]><rtmp>&a;</rtmp>'],
 )
 def test_what_is_no_answer_is_said(monkeypatch: pytest.MonkeyPatch, answer: bytes) -> None:
     monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: BytesIO(answer))
@@ -154,8 +188,8 @@ def test_a_live_stream_is_measured(stage: Stage) -> None:
     assert (session.width, session.height, session.frame_rate) == (1280, 720, 30.0)
     assert (session.video_codec, session.audio_codec) == ("H264 Baseline", "AAC LC")
     assert session.ending is None
-    assert len(sessions.samples(session)) == 2
-    assert sessions.samples(session)[-1].bitrate_kbps == 3000
+    assert len(samples.newest(session)) == 2
+    assert samples.newest(session)[-1].bitrate_kbps == 3000
 
 
 def test_the_former_publisher_is_not_taken_for_this_one(stage: Stage) -> None:
@@ -209,25 +243,24 @@ def test_what_exceeds_a_limit_is_sent_away_and_only_that(
         assert keys.known("alice").held_until
 
 
-def test_who_lies_about_the_picture_is_seen_through(stage: Stage, app: Flask, tmp_path: Path) -> None:
-    stage.worker.settings = replace(stage.worker.settings, hls_path=tmp_path)
+def test_who_lies_about_the_picture_is_seen_through(stage: Stage, client: FlaskClient) -> None:
     keys.change(keys.known("alice"), max_height=720)
-    playlist = tmp_path / "public" / "alice" / "index.m3u8"
-    playlist.parent.mkdir(parents=True)
-    variants = ("1920x1080", "854x480")
-    playlist.write_text("".join(f"#EXT-X-STREAM-INF:BANDWIDTH=1,RESOLUTION={size}\nx\n" for size in variants))
-    os.utime(playlist, (0, 0))
-    assert stage.send(100, 1, height=360).ending is None, "a former session's playlist says nothing of this one"
-    os.utime(playlist)
+    assert stage.send(100, 1, height=360).ending is None
+    facts = {"width": 1920, "height": 1080, "frame_rate": 29.97, "video_codec": "H.264", "profile": "High"}
+    reported(client, {"session": latest().id, "facts": facts})
     session = stage.send(100, 1, height=360)
-    assert (session.width, session.height, session.ending) == (1920, 1080, "resolution")
+    assert (session.width, session.height, session.frame_rate) == (1920, 1080, 29.97)
+    assert (session.video_codec, session.audio_codec) == ("H.264 High", "AAC LC")
+    assert session.ending == "resolution"
 
 
-@pytest.mark.parametrize("text", ["", "RESOLUTION=x", "#EXTM3U\nRESOLUTION=99999999x1\n", "\xff"])
-def test_a_playlist_that_says_nothing_is_no_picture(tmp_path: Path, text: str) -> None:
-    (tmp_path / "index.m3u8").write_text(text, encoding="latin-1")
-    assert measuring.picture(tmp_path / "index.m3u8", datetime(2020, 1, 1)) == (0, 0)
-    assert measuring.picture(tmp_path / "none", datetime(2020, 1, 1)) == (0, 0)
+def test_what_the_supervisor_has_not_said_lately_is_not_believed(stage: Stage, client: FlaskClient) -> None:
+    reported(client, {"session": latest().id, "facts": {"height": 1080, "bitrate_kbps": 7000}})
+    assert (stage.send(100, 1).height, latest().bitrate_kbps) == (1080, 7000)
+    assert latest().health
+    latest().health.at -= timedelta(seconds=11)  # type: ignore[union-attr]  # it is there
+    db.session.commit()
+    assert stage.send(100, 1).height == 720
 
 
 def test_a_burst_is_no_excess(stage: Stage) -> None:
@@ -274,37 +307,155 @@ def test_a_stream_that_fell_silent_is_ended(stage: Stage, later: Callable[[float
     assert not stage.worker.meters
 
 
-def test_the_loop_beats_survives_a_locked_database_and_ends_with_its_listener(
-    environment: dict[str, str], app: Flask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+class StatServer(ThreadingHTTPServer):
+    """A server that answers as nginx-rtmp's does, with what a test lets it say."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.answer = b""
+
+        class Answer(BaseHTTPRequestHandler):
+            server: StatServer
+
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.end_headers()
+                received = b"%d" % (time.monotonic() * 1e6)
+                self.wfile.write(self.server.answer.replace(b"{received}", received))
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        super().__init__(("127.0.0.1", 0), Answer)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def stat_server() -> Iterator[StatServer]:
+    server = StatServer()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def streams(*streams: tuple[str, int, str]) -> bytes:
+    """What nginx-rtmp says of *streams*: (name, connection, width)."""
+    return (
+        "<rtmp><server><application><live>"
+        + "".join(
+            f"<stream><name>{name}</name><bytes_in>{{received}}</bytes_in>"
+            f"<client><id>{client}</id><publishing/></client>"
+            f"<meta><video><width>{width}</width><height>9</height></video></meta></stream>"
+            for name, client, width in streams
+        )
+        + "</live></application></server></rtmp>"
+    ).encode()
+
+
+@pytest.fixture
+def running(
+    app: Flask, environment: dict[str, str], stat_server: StatServer, tmp_path: Path, call: Call
+) -> Iterator[tuple[Path, Path]]:
+    """The real worker, on the test's database, with `alice` and `bob` live; gives its heartbeat and its log."""
+    heartbeat, log = tmp_path / "heartbeat", tmp_path / "log"
+    program = (
+        "import pathlib; from orchestrator import worker;"
+        f"worker.PORT, worker.ROUND, worker.HEARTBEAT = 0, 0.1, pathlib.Path({str(heartbeat)!r}); worker.main()"
+    )
+    settings = environment | {
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "RTMP_STAT_URL": f"http://127.0.0.1:{stat_server.server_address[1]}/stat",
+        "RECORDINGS_PATH": str(tmp_path),
+    }
+    with log.open("w") as out:
+        process = subprocess.Popen([sys.executable, "-c", program], env=settings, stdout=out, stderr=out)
+    eventually(heartbeat.exists, log, 60)  # before anybody is live: a slow start would be their silence
+    for number, slug in enumerate(("alice", "bob")):
+        assert call("publish", name=slug, key=keys.create(slug)[1], clientid=str(number)) == 204
+    db.session.remove()
+    yield heartbeat, log
+    assert process.poll() is None, log.read_text()
+    process.terminate()
+    process.wait(10)
+
+
+def measured(slug: str) -> Session:
+    """What is known of the live session of *slug*; the database is left to the worker."""
+    found = sessions.of_client(slug, "0" if slug == "alice" else "1")
+    db.session.remove()
+    assert found
+    return found
+
+
+def eventually(holds: Callable[[], Any], log: Path, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, log.read_text()[-2000:]
+        time.sleep(0.1)
+
+
+def failures(client: FlaskClient, what: str) -> float:
+    db.session.remove()  # a request in a test sees what the test's own transaction saw
+    text = client.get("/metrics", environ_base={"REMOTE_ADDR": "10.9.1.8"}).text
+    return float(re.search(rf"^worker_{what}_failed_total (\S+)$", text, re.M)[1])  # type: ignore[index]  # always there
+
+
+def test_the_worker_measures_the_others_where_one_stream_fails(
+    running: tuple[Path, Path], stat_server: StatServer, client: FlaskClient
 ) -> None:
+    heartbeat, log = running
+    stat_server.answer = streams(("alice", 0, "18446744073709551615"), ("bob", 1, "640"))
+    eventually(lambda: measured("bob").width == 640 and measured("bob").bytes_received, log)
+    assert measured("alice").bytes_received, "a width that can't be is no reason to count nothing"
+    assert failures(client, "streams") == 0
+    # Whatever it is that fails: here the database refuses what is written of the one.
+    condition = "BEFORE UPDATE ON sessions WHEN new.width = 320"
+    db.session.execute(text(f"CREATE TRIGGER broken {condition} BEGIN SELECT RAISE(ABORT, 'x'); END"))
+    db.session.commit()
+    stat_server.answer = streams(("alice", 0, "320"), ("bob", 1, "641"))
+    eventually(lambda: failures(client, "streams") >= 2, log)
+    before, beaten = measured("bob").bytes_received, heartbeat.stat().st_mtime_ns
+    eventually(lambda: measured("bob").bytes_received > before, log)
+    eventually(lambda: heartbeat.stat().st_mtime_ns > beaten, log)
+    assert (measured("alice").width, measured("bob").width) == (0, 641)
+    failed = [line for line in map(json.loads, log.read_text().splitlines()) if line["result"] == "failed"]
+    assert failed
+    assert all(line["slug"] == "alice" and "Traceback" in line["exception"] for line in failed)
+    assert failures(client, "rounds") == 0
+
+
+def test_the_worker_goes_on_after_rounds_that_failed(
+    running: tuple[Path, Path], stat_server: StatServer, client: FlaskClient
+) -> None:
+    heartbeat, log = running
+    stat_server.answer = streams(("bob", 1, "640"))
+    eventually(lambda: measured("bob").width == 640, log)
+    db.session.execute(text("ALTER TABLE sessions RENAME TO away"))
+    db.session.commit()
+    eventually(lambda: "no such table: sessions" in log.read_text(), log)
+    beaten = heartbeat.stat().st_mtime_ns
+    time.sleep(0.5)
+    assert heartbeat.stat().st_mtime_ns == beaten, "a round that did nothing is no heartbeat"
+    db.session.execute(text("ALTER TABLE away RENAME TO sessions"))
+    db.session.commit()
+    stat_server.answer = streams(("bob", 1, "641"))
+    eventually(lambda: measured("bob").width == 641, log)
+    eventually(lambda: heartbeat.stat().st_mtime_ns > beaten, log)
+    assert failures(client, "rounds") >= 1
+
+
+def test_the_worker_ends_when_nobody_listens_any_more(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Deaf(Audience):
+        def listen(self, *_: Any) -> None:
+            time.sleep(0.3)
+
     rounds: list[int] = []
-
-    def go_round(_worker: Worker) -> None:
-        rounds.append(1)
-        if len(rounds) == 1:
-            raise OperationalError("SELECT", {}, Exception("database is locked"))
-
-    class Listener:
-        def __init__(self, **_: Any) -> None:
-            self.lives = iter([True, True, False])
-
-        def start(self) -> None:
-            pass
-
-        def is_alive(self) -> bool:
-            return next(self.lives)
-
-    heartbeat = tmp_path / "heartbeat"
-    monkeypatch.setattr(worker, "HEARTBEAT", heartbeat)
-    monkeypatch.setattr(worker, "ROUND", 0.0)
-    monkeypatch.setattr(worker, "PORT", 0)
-    monkeypatch.setattr(Worker, "round", go_round)
-    monkeypatch.setattr(worker.threading, "Thread", Listener)
-    monkeypatch.setattr("os.environ", environment)
-    with pytest.raises(SystemExit, match="nobody listens"):
-        worker.main()
-    assert len(rounds) == 2
-    assert time.time() - heartbeat.stat().st_mtime < 5
+    monkeypatch.setattr(worker, "ROUND", 0.05)
+    monkeypatch.setattr(Worker, "go_round", lambda _: rounds.append(1))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port:
+        worker.serve(Worker(app, Deaf()), port)
+    assert 1 <= len(rounds) <= 10
 
 
 def test_the_worker_refuses_bad_settings(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 from callers import PROXY, STRANGER
+from flask import Flask
 from flask.testing import FlaskClient
+from orchestrator import shared_counts
 from people import Person
+from prometheus_client.mmap_dict import mmap_key
 
 ROOT = Path(__file__).parents[1]
 SCRAPER = "10.9.1.8"
@@ -109,24 +114,43 @@ def test_gauges_return_to_nothing_however_a_stream_ends(
 
 
 @pytest.fixture
-def server(environment: dict[str, str], tmp_path: Path) -> Iterator[tuple[int, Path]]:
-    """A real gunicorn with two workers, as the container runs it; gives its port and its log."""
+def serve(environment: dict[str, str], tmp_path: Path) -> Callable[..., AbstractContextManager[tuple[int, Path]]]:
+    """Start servers as `serving` does."""
+    return partial(serving, environment, tmp_path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the server counts."""
+    made = tmp_path / "counters"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def server(serve: Callable[..., AbstractContextManager[tuple[int, Path]]], folder: Path) -> Iterator[tuple[int, Path]]:
+    with serve() as (port, log):
+        yield port, log
+
+
+@contextmanager
+def serving(environment: dict[str, str], tmp_path: Path, *prefix: str) -> Iterator[tuple[int, Path]]:
+    """Run a real gunicorn with two workers, as the container does, after *prefix*; gives its port and its log."""
     log = tmp_path / "log"
-    folder = tmp_path / "counters"
-    folder.mkdir()
     settings = environment | {
         "METRICS_PEERS": "127.0.0.0/8",
-        "PROMETHEUS_MULTIPROC_DIR": str(folder),
-        "PATH": str(Path(sys.executable).parent),
+        "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "counters"),
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin",
         "PYTHONPATH": str(ROOT),
         "FLASK_APP": "orchestrator",
     }
     subprocess.run([sys.executable, "-m", "flask", "db", "upgrade"], env=settings, check=True, capture_output=True)
-    command = [sys.executable, "-m", "gunicorn", "--config=python:orchestrator.gunicorn_conf", "--bind=127.0.0.1:0"]
+    gunicorn = [sys.executable, "-m", "gunicorn"]
+    command = [*prefix, *gunicorn, "--config=python:orchestrator.gunicorn_conf", "--bind=127.0.0.1:0"]
     with log.open("w") as out:
         process = subprocess.Popen(command, env=settings, stdout=out, stderr=subprocess.STDOUT)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 40
         while not (found := re.search(r"http://127\.0\.0\.1:(\d+)", log.read_text())):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
@@ -144,6 +168,18 @@ def ask(port: int, method: str, path: str, body: str | None = None) -> tuple[int
         return answer.status, answer.read().decode()
 
 
+def kill_a_worker(log: Path) -> None:
+    """Kill the worker that started first, and wait for the one that takes its place."""
+    booted = r"Booting worker with pid: (\d+)"
+    before = re.findall(booted, log.read_text())
+    oldest = next(pid for pid in before if Path(f"/proc/{pid}").exists())
+    subprocess.run(["kill", "-9", oldest], check=True)
+    deadline = time.monotonic() + 30
+    while len(re.findall(booted, log.read_text())) == len(before) or Path(f"/proc/{oldest}").exists():
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
+
+
 def test_counters_are_right_with_two_workers_and_after_one_died(server: tuple[int, Path]) -> None:
     port, log = server
     body = '{"name": "nobody", "password": "wrong"}'
@@ -156,13 +192,136 @@ def test_counters_are_right_with_two_workers_and_after_one_died(server: tuple[in
 
     attempts(30)
     assert failed() == 30
-    workers = re.findall(r"Booting worker with pid: (\d+)", log.read_text())
-    assert len(workers) == 2
-    subprocess.run(["kill", "-9", workers[0]], check=True)
-    deadline = time.monotonic() + 15
-    while len(re.findall(r"Booting worker with pid: (\d+)", log.read_text())) < 3:
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.1)
+    kill_a_worker(log)
     attempts(10)
     assert failed() == 40
     assert all(line.startswith('{"time": "') for line in log.read_text().splitlines())
+
+
+MADE_UP = [f"BREW-{n}" for n in range(60)]
+
+
+def blocks(folder: Path) -> dict[str, int]:
+    """Return {file: bytes on the disk}."""
+    return {file.name: file.stat().st_blocks * 512 for file in folder.iterdir()}
+
+
+def test_no_label_is_what_a_client_made_up(client: FlaskClient, scrape: Scrape) -> None:
+    def each(n: int, method: str) -> None:
+        assert client.open("/", method=method).status_code == 405
+        assert client.open(f"/nothing/{n}", method=method).status_code == 404
+        assert client.get(f"/watch/made-up-{n}").status_code == 404
+
+    each(60, "BREW-60")
+    scrape()
+    before = scrape()
+    for n, method in enumerate(MADE_UP):
+        each(n, method)
+    after = scrape()
+    assert set(after) == set(before)
+    assert after['flask_http_request_total{method="other",status="405"}'] == 61
+    assert after['flask_http_request_duration_seconds_count{endpoint="none",method="other",status="404"}'] == 61
+    assert not any("BREW" in name or "made-up" in name for name in after)
+
+
+def test_what_breaks_is_counted(app: Flask, client: FlaskClient, scrape: Scrape) -> None:
+    def broken() -> str:
+        raise RuntimeError
+
+    app.add_url_rule("/broken", "broken", broken)
+    assert client.get("/broken").status_code == 500
+    after = scrape()
+    assert after['flask_http_request_exceptions_total{method="GET",status="500"}'] == 1
+    assert after['flask_http_request_total{method="GET",status="500"}'] == 1
+    assert after['flask_http_request_duration_seconds_count{endpoint="broken",method="GET",status="500"}'] == 1
+
+
+def test_neither_methods_nor_dead_workers_need_more_room(server: tuple[int, Path], folder: Path) -> None:
+    port, log = server
+    ask(port, "GET", "/")
+    before = blocks(folder)
+    assert len(before) == 2 * len(shared_counts.ROOM)
+    for method in MADE_UP:
+        assert ask(port, method, "/")[0] == 405
+    for _ in range(2):
+        kill_a_worker(log)
+    assert ask(port, "GET", "/")[0] == 200
+    assert blocks(folder) == before
+    assert parsed(ask(port, "GET", "/metrics")[1])['flask_http_request_total{method="other",status="405"}'] == 60
+
+
+def test_there_is_room_for_every_series_that_can_be(app: Flask, tmp_path: Path) -> None:
+    file = shared_counts.Numbers(tmp_path / "histogram_0.db", shared_counts.ROOM["histogram"])
+    statuses = ("200", "307", "400", "401", "403", "404", "405", "413", "422", "429", "500")
+    buckets = ("0.01", "0.05", "0.1", "0.5", "1.0", "5.0", "+Inf")
+    name, text = "flask_http_request_duration_seconds", "Flask HTTP request duration in seconds"
+    for rule in app.url_map.iter_rules():
+        for method in rule.methods - {"OPTIONS"}:
+            for status in statuses:
+                labels = ["endpoint", "method", "status"]
+                values = [rule.endpoint, method, status]
+                keys = [mmap_key(name, f"{name}_sum", labels, values, text)]
+                keys += [mmap_key(name, f"{name}_bucket", [*labels, "le"], [*values, le], text) for le in buckets]
+                for key in keys:
+                    assert file.takes(key)
+                    file.write_value(key, 1.0, 0.0)
+    file.close()
+
+
+def full(folder: Path) -> None:
+    """Leave the folder as it is: the server itself may write no file that is large enough."""
+
+
+@pytest.mark.parametrize(
+    ("spoil", "prefix"),
+    [
+        (Path.rmdir, []),
+        (lambda folder: (folder.rmdir(), folder.write_text("a file")), []),
+        (full, ["prlimit", f"--fsize={shared_counts.ROOM['histogram'] // 2}"]),
+    ],
+    ids=["gone", "a file", "full"],
+)
+def test_without_room_to_count_it_serves(
+    serve: Callable[..., AbstractContextManager[tuple[int, Path]]],
+    folder: Path,
+    spoil: Callable[[Path], object],
+    prefix: list[str],
+) -> None:
+    spoil(folder)
+    with serve(*prefix) as (port, log):
+        for method in ("GET", "HEAD", *MADE_UP):
+            assert ask(port, method, "/")[0] in (200, 405)
+        status, text = ask(port, "GET", "/metrics")
+        assert (status, parsed(text)["active_streams"]) == (200, 0)
+        told = [line for line in log.read_text().splitlines() if "metrics are not counted" in line]
+        assert len(told) == 2, "each worker says so, once"
+
+
+def test_a_worker_comes_back_whatever_became_of_its_files(server: tuple[int, Path], folder: Path) -> None:
+    port, log = server
+    for file in folder.iterdir():
+        file.write_bytes(b"\xff" * 100)
+    kill_a_worker(log)
+    for _ in range(10):
+        assert ask(port, "GET", "/healthz")[0] == 200
+    shutil.rmtree(folder)
+    kill_a_worker(log)
+    for _ in range(10):
+        assert ask(port, "GET", "/healthz")[0] == 200
+    status, text = ask(port, "GET", "/metrics")
+    assert (status, parsed(text)["active_streams"]) == (200, 0)
+    assert "metrics are not counted" in log.read_text()
+
+
+def test_a_file_that_is_full_takes_no_more_and_loses_nothing(tmp_path: Path) -> None:
+    file = shared_counts.Numbers(tmp_path / "counter_0.db", 4096)
+    for n in range(1000):
+        if file.takes(f'"name {n}"'):
+            file.write_value(f'"name {n}"', float(n), 0.0)
+    assert not file.takes('"name 999"')
+    assert file.takes('"name 1"')
+    assert (tmp_path / "counter_0.db").stat().st_size == 4096
+    file.close()
+    again = shared_counts.Numbers(tmp_path / "counter_0.db", 4096)
+    assert again.read_value('"name 7"')[0] == 7.0
+    again.close()

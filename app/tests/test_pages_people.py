@@ -106,6 +106,7 @@ def test_a_password_is_changed_and_all_logins_end(browser: Make) -> None:
     [
         ({"current": "wrong"}, "current password is wrong"),
         ({"new": "short", "again": "short"}, "16 to 128"),
+        ({"new": "", "again": ""}, "16 to 128"),
         ({"again": "something-Else-1"}, "not the same"),
         ({"new": "ingrid-ingrid-1-A", "again": "ingrid-ingrid-1-A"}, "name"),
     ],
@@ -117,6 +118,7 @@ def test_a_bad_password_changes_nothing(browser: Make, fields: dict[str, str], s
     assert answer.status_code == 422
     assert said in answer.text
     assert new not in answer.text
+    assert not answer.headers.getlist("Set-Cookie"), "nobody is signed out"
     assert accounts.verifies(accounts.known("ingrid"), ingrid.password)
 
 
@@ -214,8 +216,16 @@ def test_the_newest_report_comes_first(folder: Path) -> None:
         (folder / f"{name}.xml").write_text("<testsuites/>")
         os.utime(folder / f"{name}.xml", (1_700_000_000 - age, 1_700_000_000 - age))
     (folder / "notes.txt").write_text("no report")
-    assert [report.name for report in reports.everything(folder)] == ["new", "middle", "old"]
-    assert reports.everything(folder / "nowhere") == []
+    assert [report.name for report in reports.newest(folder)] == ["new", "middle", "old"]
+    assert reports.newest(folder / "nowhere") == []
+
+
+def test_a_daily_audit_is_listed_for_a_while_and_found_for_ever(folder: Path) -> None:
+    for day in range(60):
+        (folder / f"day-{day}.xml").write_text("<testsuites/>")
+        os.utime(folder / f"day-{day}.xml", (1_700_000_000 + day, 1_700_000_000 + day))
+    assert [report.name for report in reports.newest(folder)] == [f"day-{day}" for day in range(59, 9, -1)]
+    assert reports.find(folder, "day-0")
 
 
 def test_a_report_that_cannot_be_read_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from browsers import Browser
+from browsers import SITE, Browser
 from flask import Flask
 from flask_jwt_extended import create_access_token
 from orchestrator import accounts, logins, tokens
@@ -27,6 +28,9 @@ ELSEWHERE = [
     "evil.test",
     "http:/evil.test",
     "/ok\r\nSet-Cookie: a=b",
+    "//[",
+    "http://[",
+    "/\x85",
 ]
 
 
@@ -91,7 +95,15 @@ def test_a_form_of_another_site_signs_nobody_in(app: Flask, headers: dict[str, s
 
 @pytest.mark.parametrize(
     ("origin", "status"),
-    [("https://evil.test", 403), ("null", 403), ("https://streams.test.evil.test", 403), ("https://streams.test", 303)],
+    [
+        ("https://evil.test", 403),
+        ("null", 403),
+        ("https://streams.test.evil.test", 403),
+        ("http://[", 403),
+        ("https://[::1", 403),
+        ("//[streams.test", 403),
+        ("https://streams.test", 303),
+    ],
 )
 def test_an_older_browser_is_known_by_its_origin(app: Flask, origin: str, status: int) -> None:
     _, password = accounts.create("ingrid", "streamer")
@@ -99,6 +111,37 @@ def test_an_older_browser_is_known_by_its_origin(app: Flask, origin: str, status
     fields = {"name": "ingrid", "password": password}
     answer = client.post("/session", base_url="https://streams.test", data=fields, headers={"Origin": origin})
     assert answer.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "status"),
+    [
+        ("/session/continue?next=//[", {"data": {"csrf_token": "0" * 64}}, 403),
+        ("/session/continue", {"headers": {"Origin": "http://[", "X-CSRF-TOKEN": "{token}"}}, 403),
+        ("/session/continue", {"headers": {"Sec-Fetch-Site": "cross-site", "X-CSRF-TOKEN": "{token}"}}, 403),
+        ("/session/continue", {"data": {"csrf_token": "{token}", "more": "x" * 70_000}}, 413),
+    ],
+)
+def test_what_is_refused_exchanges_nothing(browser: Make, path: str, options: dict[str, Any], status: int) -> None:
+    ingrid = browser("ingrid", "streamer")
+    token = ingrid.token()
+    filled = {
+        where: {name: value.replace("{token}", token) for name, value in fields.items()}
+        for where, fields in options.items()
+    }
+    before = ingrid.cookie("__Secure-refresh", "/session")
+    answer = ingrid.client.post(path, base_url=SITE, **filled)
+    assert answer.status_code == status
+    assert not answer.headers.getlist("Set-Cookie")
+    assert ingrid.cookie("__Secure-refresh", "/session") == before
+    assert ingrid.get("/session/continue").status_code == 204, "and the token still counts"
+
+
+def test_where_a_link_leads_is_judged_before_the_token_is_exchanged(browser: Make) -> None:
+    ingrid = browser("ingrid", "streamer")
+    answer = ingrid.get("/session/continue", query_string={"next": "//["})
+    assert answer.location == "/dashboard"
+    assert ingrid.get(answer.location).status_code == 200, "nobody was signed out by a link"
 
 
 @pytest.mark.parametrize("path", ELSEWHERE)
@@ -128,6 +171,35 @@ def test_an_expired_access_token_is_renewed_on_the_way(browser: Make) -> None:
     back = ingrid.get(led.location)
     assert back.location == "/dashboard"
     assert ingrid.get(back.location).status_code == 200
+
+
+@pytest.mark.parametrize("gone", [True, False], ids=["gone", "expired"])
+def test_signing_in_goes_on_by_itself(browser: Make, gone: bool) -> None:
+    ingrid = browser("ingrid", "streamer")
+    if gone:
+        ingrid.client.delete_cookie("__Host-access", domain="streams.test")
+    else:
+        expire(ingrid)
+    led = ingrid.get("/session?next=/streams")
+    assert (led.status_code, led.location) == (307, "/session/continue?next=/streams")
+    assert ingrid.get(led.location).location == "/streams"
+    assert ingrid.get("/streams").status_code == 200
+    assert ingrid.get("/session").location == "/dashboard", "it is not asked for twice"
+
+
+def test_a_session_that_is_over_is_asked_for_the_password_once(browser: Make, visitor: Browser) -> None:
+    ingrid = browser("ingrid", "streamer")
+    logins.revoke_all(accounts.known("ingrid"))
+    led = ingrid.get("/session?next=/streams")
+    assert led.location == "/session/continue?next=/streams"
+    asked = ingrid.get(led.location)
+    assert asked.location == "/session?next=/streams&said=over"
+    assert "Your session is over" in ingrid.get(asked.location).text
+    assert ingrid.get("/session").status_code == 200, "the cookies are gone"
+    # Whatever a browser makes of the cookies: who was told that it is over is not led round.
+    ingrid.client.set_cookie("__Secure-refresh", "stale", domain="streams.test", path="/session", secure=True)
+    assert ingrid.get(asked.location).status_code == 200
+    assert visitor.get("/session").status_code == 200
 
 
 def test_a_form_that_was_open_for_long_arrives(browser: Make) -> None:
@@ -211,9 +283,9 @@ def test_attempts_by_page_and_by_api_share_one_limit(environment: dict[str, str]
         upgrade()
         browser = Browser(app.test_client(), "nobody", "x")
         assert browser.sign_in().status_code == 401
-        wrong = {"name": "nobody", "password": "x"}
+        wrong = {"name": "nobody", "password": "y"}
         assert browser.client.post("/api/v1/auth/login", json=wrong).status_code == 401
-        refused = browser.sign_in()
+        refused = browser.sign_in(password="z")
         assert refused.status_code == 429
         assert int(refused.headers["Retry-After"]) > 0
         assert refused.mimetype == "text/html"

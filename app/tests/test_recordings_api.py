@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from callers import MEDIA
+from callers import reported
 from flask import Flask
 from flask.testing import FlaskClient
 from orchestrator import accounts, keys, recordings
@@ -47,7 +47,7 @@ def as_(client: FlaskClient) -> Headers:
 
 
 def discards(client: FlaskClient) -> list[str]:
-    return list(client.get("/internal/streams", environ_base={"REMOTE_ADDR": MEDIA}).json["discards"])
+    return list(reported(client)["discards"])
 
 
 def test_everybody_sees_what_is_theirs(client: FlaskClient, disk: Path, as_: Headers) -> None:
@@ -120,3 +120,17 @@ def test_a_stream_that_was_never_recorded_has_none(client: FlaskClient, disk: Pa
     accounts.create("carol", "streamer")
     keys.create("carol-show", owner=accounts.known("carol"))
     assert client.get("/api/v1/recordings", headers=as_("carol")).json == []
+
+
+def test_a_long_list_comes_in_pages(client: FlaskClient, disk: Path, as_: Headers) -> None:
+    for minute in range(60):
+        (disk / "ann-show" / f"2026-11-23T10-{minute:02}-00Z.mp4").touch()
+    headers = as_("ann")
+    pages = [client.get(f"/api/v1/recordings?page={page}", headers=headers).json for page in (1, 2, 3)]
+    assert [len(page) for page in pages] == [50, 12, 0]
+    files = [recording["file"] for page in pages for recording in page]
+    assert files == sorted(files, reverse=True)
+    assert len(set(files)) == 62
+    assert len(client.get("/api/v1/recordings?size=2", headers=headers).json) == 2
+    assert client.get("/api/v1/recordings?size=201", headers=headers).status_code == 422
+    assert recordings.of([keys.known("ann-show")], disk, 3) == ([], 62)

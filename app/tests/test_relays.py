@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,6 +28,7 @@ from people import Person
 
 Call = Callable[..., int]
 SECRET = "live_77?token=qZ9&x=not-for-eyes#1="
+NEXT = secrets.token_hex(32)
 SERVER = "rtmps://a.rtmp.elsewhere.test:443/live2"
 
 
@@ -75,6 +77,7 @@ def test_a_relay_is_told_to_the_relay_alone_while_the_stream_is_live(
     assert made.keys() == {"id", "server", "created_at", "state", "reason"}
     (one,) = asked(client)
     assert one.pop("session")
+    assert one.pop("application") == "live"
     assert one == {"id": made["id"], "slug": "alice", "server": SERVER, "stream_key": SECRET}
     for peer in (RTMP, MEDIA, PROXY, STRANGER):
         assert client.get("/internal/relays", environ_base={"REMOTE_ADDR": peer}).status_code == 404
@@ -274,17 +277,17 @@ def test_a_rotated_data_key_reseals_at_the_next_start(
     number = added(streamer)["id"]
     before = db.session.get(Relay, number).secret
     db.session.rollback()
-    new = {"DATA_KEY": "n" * 64, "DATA_KEY_PREVIOUS": environment["DATA_KEY"]}
+    new = {"DATA_KEY": NEXT, "DATA_KEY_PREVIOUS": environment["DATA_KEY"]}
     started(monkeypatch, environment | new)
     db.session.expire_all()
     sealed = db.session.get(Relay, number).secret
     assert sealed != before
-    alone = Sealer(replace(settings, data_key="n" * 64, data_key_previous=""))
+    alone = Sealer(replace(settings, data_key=NEXT, data_key_previous=""))
     assert alone.open(sealed) == SECRET
     assert alone.anew(sealed) == sealed, "what the newest key sealed stays as it is"
     with pytest.raises(Unopenable):
         Sealer(settings).open(sealed)
-    app.config["STREAMKEEP"] = replace(settings, data_key="n" * 64)
+    app.config["STREAMKEEP"] = replace(settings, data_key=NEXT)
     assert asked(client)[0]["stream_key"] == SECRET
 
 
@@ -299,14 +302,14 @@ def test_what_no_key_opens_is_told_and_comes_back_with_its_key(
 ) -> None:
     added(streamer)
     db.session.rollback()
-    started(monkeypatch, environment | {"DATA_KEY": "n" * 64})
-    app.config["STREAMKEEP"] = replace(settings, data_key="n" * 64)
+    started(monkeypatch, environment | {"DATA_KEY": NEXT})
+    app.config["STREAMKEEP"] = replace(settings, data_key=NEXT)
     db.session.expire_all()
     assert asked(client) == []
     (one,) = streamer.get("/keys/alice/relays").json
     assert (one["state"], one["reason"]) == ("refused", "key unreadable")
     db.session.rollback()
-    started(monkeypatch, environment | {"DATA_KEY": "n" * 64, "DATA_KEY_PREVIOUS": environment["DATA_KEY"]})
+    started(monkeypatch, environment | {"DATA_KEY": NEXT, "DATA_KEY_PREVIOUS": environment["DATA_KEY"]})
     db.session.expire_all()
     assert asked(client)[0]["stream_key"] == SECRET
     assert streamer.get("/keys/alice/relays").json[0]["state"] == "waiting"
@@ -327,7 +330,7 @@ def test_a_stream_is_passed_on_by_page(browser: Callable[..., Browser], client: 
     assert SERVER in page
     assert "not-for-eyes" not in page
     assert 'name="stream_key" type="password"' in page
-    assert "hx-get" not in page, "what is not live does not change by itself"
+    assert f'hx-get="{path}"' not in page, "what is not live does not change by itself"
     secret = keys.rotate(keys.known("evening"))
     assert call("publish", name="evening", key=secret) == 204
     assert f'hx-get="{path}"' in ingrid.get("/streams/evening").text

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,7 +28,19 @@ from orchestrator.settings import RefusedSetting, from_environment
         ("ADMIN_PASSWORD", "NOLOWERCASE1!NOLOWERCASE1!"),
         ("ADMIN_PASSWORD", "NoDigitsAtAll!NoDigits"),
         ("ADMIN_PASSWORD", "NoSpecials1NoSpecials1"),
+        ("JWT_SECRET", "k" * 64),
+        ("JWT_SECRET", "changeme" * 5),
+        ("JWT_SECRET", "ChangeMe-ChangeMe-ChangeMe-ChangeM"),
+        ("JWT_SECRET", "please_change_this_secret_key_in_production"),
+        ("JWT_SECRET", "your-secret-password-default-admin-1"),
+        ("JWT_SECRET", "0123456789abcdef" * 2),
+        ("JWT_SECRET", "abcabcabdabcabcabcabdabcabcacbcba"),
+        ("JWT_SECRET_PREVIOUS", "x" * 40),
+        ("ADMIN_PASSWORD", "Aa1!" * 5),
+        ("ADMIN_PASSWORD", "ChangeMe-123-ChangeMe-123"),
+        ("ADMIN_PASSWORD", "Please-Change-Password-1"),
         ("DATA_KEY", ""),
+        ("DATA_KEY", "secret" * 6),
         ("DATA_KEY", "k" * 31),
         ("DATA_KEY_PREVIOUS", "k" * 31),
         ("RELAY_PEERS", "relay"),
@@ -34,6 +48,9 @@ from orchestrator.settings import RefusedSetting, from_environment
         ("MAX_CONCURRENT_STREAMS", "-3"),
         ("API_RATE_LIMIT_PER_MINUTE", "sixty"),
         ("API_RATE_LIMIT_PER_MINUTE", "٣"),
+        ("EMBED_ORIGINS", "http://www.streams.test"),
+        ("EMBED_ORIGINS", "https://www.streams.test https://a.test/path"),
+        ("EMBED_ORIGINS", "https://a.test;script-src"),
         ("RTMP_PEERS", "nginx-rtmp"),
         ("MEDIA_PEERS", "10.0.0.1, 10.0.0.300"),
     ],
@@ -46,15 +63,25 @@ def test_a_bad_setting_is_refused_by_name(environment: dict[str, str], name: str
 
 
 def test_secrets_may_be_exactly_as_long_as_demanded(environment: dict[str, str]) -> None:
-    settings = from_environment(environment | {"JWT_SECRET": "k" * 32, "ADMIN_PASSWORD": "Aa1!Aa1!Aa1!Aa1!"})
-    assert len(settings.jwt_secret) == 32
+    jwt_secret, password = secrets.token_hex(16), "A horse 4 a stem"
+    settings = from_environment(environment | {"JWT_SECRET": jwt_secret, "ADMIN_PASSWORD": password})
+    assert (settings.jwt_secret, settings.admin_password) == (jwt_secret, password)
+
+
+@pytest.mark.parametrize("made", [secrets.token_hex, secrets.token_urlsafe, lambda n: secrets.token_hex(n).upper()])
+def test_what_a_generator_makes_is_never_taken_for_a_placeholder(
+    environment: dict[str, str], made: Callable[[int], str]
+) -> None:
+    for _ in range(300):
+        from_environment(environment | {"JWT_SECRET": made(32), "DATA_KEY": made(24)})
 
 
 def test_a_secret_comes_from_its_file(environment: dict[str, str], tmp_path: Path) -> None:
     file = tmp_path / "jwt"
-    file.write_text("f" * 64 + "\n", encoding="utf-8")
+    secret = secrets.token_hex(32)
+    file.write_text(secret + "\n", encoding="utf-8")
     settings = from_environment(environment | {"JWT_SECRET_FILE": str(file)})
-    assert settings.jwt_secret == "f" * 64
+    assert settings.jwt_secret == secret
 
 
 def test_a_secret_file_that_is_not_there_is_told(environment: dict[str, str], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given
 from hypothesis import settings as how
 from hypothesis import strategies as st
-from orchestrator import accounts, clock, keys, viewing
+from orchestrator import accounts, clock, keys, logins, viewing
 from orchestrator.models import StreamKey
 
 
@@ -43,7 +43,7 @@ def ask(
     client: FlaskClient, invitation: str = "", slug: str = "secret-show", cookie: str = ""
 ) -> tuple[int, SimpleCookie]:
     answer = client.post(
-        f"/watch/{slug}/access",
+        f"/session/viewing/{slug}",
         data={"invitation": invitation} if invitation else {},
         headers={"Cookie": cookie} if cookie else {},
         environ_base={"REMOTE_ADDR": PROXY},
@@ -149,10 +149,42 @@ def test_the_owner_may_watch_until_the_login_ends(client: FlaskClient, private: 
     assert ask(client, cookie=cookie)[0] == 403
 
 
-def test_a_refresh_token_is_no_sign_in(client: FlaskClient, private: StreamKey) -> None:
+@pytest.fixture
+def owners(client: FlaskClient, private: StreamKey) -> dict[str, str]:
+    """The tokens of the owner."""
     password = accounts.set_password(accounts.known("owner"))
-    tokens = client.post("/api/v1/auth/login", json={"name": "owner", "password": password}).json
-    assert ask(client, cookie=f"__Host-access={tokens['refresh_token']}")[0] == 403
+    found: dict[str, str] = client.post("/api/v1/auth/login", json={"name": "owner", "password": password}).json
+    return found
+
+
+def test_a_refresh_token_is_no_access_token(client: FlaskClient, owners: dict[str, str]) -> None:
+    assert ask(client, cookie=f"__Host-access={owners['refresh_token']}")[0] == 403
+    assert ask(client, cookie=f"__Secure-refresh={owners['access_token']}")[0] == 403
+
+
+@pytest.mark.parametrize("access", ["", "__Host-access=over; "], ids=["gone", "over"])
+def test_the_owner_may_watch_by_the_refresh_token_which_is_not_used_up(
+    client: FlaskClient, owners: dict[str, str], access: str
+) -> None:
+    cookie = f"{access}__Secure-refresh={owners['refresh_token']}"
+    for _ in range(2):
+        status, cookies = ask(client, cookie=cookie)
+        assert status == 204
+        assert sees(client, cookies[viewing.COOKIE].value) == 204
+    bearer = {"Authorization": f"Bearer {owners['refresh_token']}"}
+    assert client.post("/api/v1/auth/refresh", headers=bearer).status_code == 200
+    assert ask(client, cookie=cookie)[0] == 403, "it was exchanged, and does not count any more"
+    assert client.post("/api/v1/auth/refresh", headers=bearer).status_code == 401
+
+
+def test_a_refresh_token_of_a_login_that_ended_lets_nobody_in(client: FlaskClient, owners: dict[str, str]) -> None:
+    logins.revoke_all(accounts.known("owner"))
+    assert ask(client, cookie=f"__Secure-refresh={owners['refresh_token']}")[0] == 403
+
+
+def test_the_watch_page_asks_where_the_browser_sends_what_signs_it_in(client: FlaskClient, private: StreamKey) -> None:
+    assert 'data-access="/session/viewing/secret-show"' in client.get("/watch/secret-show").text
+    assert client.post("/watch/secret-show/access").status_code in (404, 405)
 
 
 @pytest.mark.parametrize("visibility", ["public", "unlisted"])

@@ -6,9 +6,9 @@ from datetime import timedelta
 from http import HTTPStatus
 
 from .. import keys, viewing
-from ..signing_in import actor
+from ..permissions import MANAGERS
+from ..signing_in import actor, reachable
 from .blueprint import ApiBlueprint
-from .keys import reachable
 from .schemas import Invitation, NewInvitation
 
 blueprint = ApiBlueprint("invitations", "/keys/<slug>/invitations", "Who else may watch a private stream.")
@@ -17,7 +17,7 @@ blueprint = ApiBlueprint("invitations", "/keys/<slug>/invitations", "Who else ma
 @blueprint.post("")
 @blueprint.response(HTTPStatus.CREATED, Invitation)
 @blueprint.refusals(HTTPStatus.NOT_FOUND)
-@blueprint.signed_in("admin", "streamer")
+@blueprint.signed_in(*MANAGERS)
 @blueprint.takes(NewInvitation)
 def invite(new: dict[str, int], slug: str) -> dict[str, str]:
     """Make an address under which whoever knows it may watch for a while; it is shown this once."""
@@ -29,7 +29,7 @@ def invite(new: dict[str, int], slug: str) -> dict[str, str]:
 @blueprint.delete("")
 @blueprint.response(HTTPStatus.NO_CONTENT)
 @blueprint.refusals(HTTPStatus.NOT_FOUND)
-@blueprint.signed_in("admin", "streamer")
+@blueprint.signed_in(*MANAGERS)
 def withdraw(slug: str) -> None:
     """Withdraw all invitations; who watches by one is out within half a minute."""
     keys.withdraw_viewing(reachable(slug))

@@ -10,20 +10,13 @@ from flask_jwt_extended import current_user
 
 from .. import keys
 from ..models import StreamKey
+from ..permissions import MANAGERS
 from ..settings import Settings
-from ..signing_in import actor
+from ..signing_in import actor, reachable
 from .blueprint import ApiBlueprint
 from .schemas import KeyChange, KeyOut, NewKey, Secret
 
 blueprint = ApiBlueprint("keys", "/keys", "Who may publish, under which name.")
-
-
-def reachable(slug: str) -> StreamKey:
-    """Return the key of *slug* if the signed-in user may see it, or answer 404."""
-    key = keys.find(slug)
-    if key is None or (current_user.role == "streamer" and key.owner_id != current_user.id):
-        abort(HTTPStatus.NOT_FOUND, "There is no such stream among yours.")
-    return key
 
 
 def _shown(key: StreamKey, secret: str) -> dict[str, str]:
@@ -43,12 +36,12 @@ def everything() -> list[StreamKey]:
 
 @blueprint.post("")
 @blueprint.response(HTTPStatus.CREATED, Secret)
-@blueprint.signed_in("admin", "streamer")
+@blueprint.signed_in(*MANAGERS)
 @blueprint.takes(NewKey)
 def create(new: dict[str, Any]) -> dict[str, str]:
     """Let yourself publish under a name; the key is shown this once."""
     try:
-        key, secret = keys.create(new.pop("slug"), new.pop("title", ""), current_user, **new)
+        key, secret = keys.create(new.pop("slug"), new.pop("title", ""), current_user, by=current_user, **new)
     except keys.KeyProblem as problem:
         abort(HTTPStatus.UNPROCESSABLE_ENTITY, str(problem))
     actor("key", "created", slug=key.slug)
@@ -67,12 +60,12 @@ def one(slug: str) -> StreamKey:
 @blueprint.patch("/<slug>")
 @blueprint.response(HTTPStatus.OK, KeyOut)
 @blueprint.refusals(HTTPStatus.NOT_FOUND)
-@blueprint.signed_in("admin", "streamer")
+@blueprint.signed_in(*MANAGERS)
 @blueprint.takes(KeyChange)
 def change(changes: dict[str, Any], slug: str) -> StreamKey:
-    """Change the title, who may see the stream, or its limits."""
+    """Change the title, who may see the stream, or its limits; those in `set_by_admin` are changed by admins alone."""
     try:
-        key = keys.change(reachable(slug), **changes)
+        key = keys.change(reachable(slug), by=current_user, **changes)
     except keys.KeyProblem as problem:
         abort(HTTPStatus.UNPROCESSABLE_ENTITY, str(problem))
     actor("key", "changed", slug=slug, fields=sorted(changes))
@@ -82,11 +75,11 @@ def change(changes: dict[str, Any], slug: str) -> StreamKey:
 @blueprint.post("/<slug>/rotate")
 @blueprint.response(HTTPStatus.OK, Secret)
 @blueprint.refusals(HTTPStatus.NOT_FOUND)
-@blueprint.signed_in("admin", "streamer")
+@blueprint.signed_in(*MANAGERS)
 def rotate(slug: str) -> dict[str, str]:
-    """Replace the key; a stream that runs on the former one ends within seconds. The new one is shown this once."""
+    """Replace the key, shown this once; a stream that runs on the former one ends. What an admin revoked stays so."""
     key = reachable(slug)
-    secret = keys.rotate(key)
+    secret = keys.rotate(key, by=current_user)
     actor("key", "rotated", slug=slug)
     return _shown(key, secret)
 
@@ -94,11 +87,11 @@ def rotate(slug: str) -> dict[str, str]:
 @blueprint.post("/<slug>/revoke")
 @blueprint.response(HTTPStatus.OK, KeyOut)
 @blueprint.refusals(HTTPStatus.NOT_FOUND)
-@blueprint.signed_in("admin", "streamer")
+@blueprint.signed_in(*MANAGERS)
 def revoke(slug: str) -> StreamKey:
     """Withdraw the key; a stream that runs on it ends within seconds."""
     key = reachable(slug)
-    keys.revoke(key)
+    keys.revoke(key, by=current_user)
     actor("key", "revoked", slug=slug)
     return key
 
@@ -106,8 +99,8 @@ def revoke(slug: str) -> StreamKey:
 @blueprint.delete("/<slug>")
 @blueprint.response(HTTPStatus.NO_CONTENT)
 @blueprint.refusals(HTTPStatus.NOT_FOUND)
-@blueprint.signed_in("admin", "streamer")
+@blueprint.signed_in(*MANAGERS)
 def delete(slug: str) -> None:
-    """Forget the key, its name and its history; a stream that runs on it ends within seconds."""
-    keys.delete(reachable(slug))
+    """Forget the key, its name and its history; a stream that runs on it ends. What an admin limited, admins delete."""
+    keys.delete(reachable(slug), by=current_user)
     actor("key", "deleted", slug=slug)

@@ -8,12 +8,12 @@ from flask import Response, abort, current_app
 from flask_jwt_extended import current_user
 
 from .. import keys, recordings
+from ..permissions import MANAGERS
 from ..recordings import Recording
 from ..settings import Settings
-from ..signing_in import actor
+from ..signing_in import actor, reachable
 from .blueprint import ApiBlueprint
-from .keys import reachable
-from .schemas import RecordingOut
+from .schemas import Page, RecordingOut
 
 blueprint = ApiBlueprint("recordings", "/recordings", "What was recorded; a key says whether its stream is.")
 
@@ -35,9 +35,10 @@ def _known(slug: str, file: str) -> Recording:
 @blueprint.get("")
 @blueprint.response(HTTPStatus.OK, RecordingOut(many=True))
 @blueprint.signed_in()
-def everything() -> list[Recording]:
-    """List the recordings that you may see, newest first."""
-    return recordings.of(keys.of(current_user), _settings().recordings_path)
+@blueprint.takes(Page, location="query")
+def everything(page: dict[str, int]) -> list[Recording]:
+    """List the recordings that you may see, newest first, a page of them."""
+    return recordings.of(keys.of(current_user), _settings().recordings_path, page["page"], page["size"])[0]
 
 
 @blueprint.get("/<slug>/<file>")
@@ -63,7 +64,7 @@ def as_download(recording: Recording) -> Response:
 @blueprint.delete("/<slug>/<file>")
 @blueprint.response(HTTPStatus.NO_CONTENT)
 @blueprint.refusals(HTTPStatus.NOT_FOUND)
-@blueprint.signed_in("admin", "streamer")
+@blueprint.signed_in(*MANAGERS)
 def delete(slug: str, file: str) -> None:
     """Delete a recording; one that is still being written goes with what comes after."""
     recordings.discard(_known(slug, file))

@@ -9,9 +9,9 @@ from flask import abort
 
 from .. import relays
 from ..models import Relay
-from ..signing_in import actor
+from ..permissions import MANAGERS
+from ..signing_in import actor, reachable
 from .blueprint import ApiBlueprint
-from .keys import reachable
 from .schemas import NewRelay, RelayOut
 
 blueprint = ApiBlueprint("relays", "/keys/<slug>/relays", "Which other servers a stream is passed on to.")
@@ -34,7 +34,7 @@ def everything(slug: str) -> list[dict[str, Any]]:
 @blueprint.post("")
 @blueprint.response(HTTPStatus.CREATED, RelayOut)
 @blueprint.refusals(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
-@blueprint.signed_in("admin", "streamer")
+@blueprint.signed_in(*MANAGERS)
 @blueprint.takes(NewRelay)
 def create(new: dict[str, str], slug: str) -> dict[str, Any]:
     """Pass a stream on to another server whenever it is live; the key for it is never shown again."""
@@ -51,7 +51,7 @@ def create(new: dict[str, str], slug: str) -> dict[str, Any]:
 @blueprint.delete("/<number>")
 @blueprint.response(HTTPStatus.NO_CONTENT)
 @blueprint.refusals(HTTPStatus.NOT_FOUND)
-@blueprint.signed_in("admin", "streamer")
+@blueprint.signed_in(*MANAGERS)
 def delete(slug: str, number: str) -> None:
     """Pass a stream on there no more; what runs ends within seconds."""
     relay = relays.find(reachable(slug), number)

@@ -10,6 +10,7 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 from ..keys import SYNTAX
 from ..models import ROLES, VISIBILITIES
 from ..relays import LONGEST_KEY, LONGEST_SERVER, REASONS, STATES
+from ..stream_problems import KINDS, SEVERITIES
 
 
 class UtcTime(fields.AwareDateTime):
@@ -142,7 +143,22 @@ class KeyOut(Viewing):
     created_at = UtcTime(required=True)
     rotated_at = UtcTime(required=True, allow_none=True)
     revoked_at = UtcTime(required=True, allow_none=True)
+    revoked_by = fields.String(
+        required=True, allow_none=True, metadata={"description": "The admin who did; null: the owner."}
+    )
     held_until = UtcTime(required=True, allow_none=True)
+    held_by = fields.String(
+        required=True, allow_none=True, metadata={"description": "The admin who did; null: the owner, or a limit."}
+    )
+    owner_disabled = fields.Boolean(
+        required=True, metadata={"description": "The owner may not sign in, so nobody publishes."}
+    )
+    set_by_admin = fields.Dict(
+        keys=fields.String(),
+        values=fields.String(),
+        required=True,
+        metadata={"description": "Limits that only admins change, each with the admin who set it."},
+    )
 
 
 class Secret(Schema):
@@ -152,6 +168,66 @@ class Secret(Schema):
     key = fields.String(required=True, metadata={"description": "Shown this once."})
     server = fields.String(required=True, metadata={"description": "The server to write into OBS."})
     stream_key = fields.String(required=True, metadata={"description": "The stream key to write into OBS."})
+
+
+class ProblemOut(Schema):
+    """What is wrong with a stream, and what to do about it."""
+
+    code = fields.String(required=True, validate=validate.OneOf(sorted(KINDS)))
+    severity = fields.String(
+        required=True,
+        validate=validate.OneOf(SEVERITIES),
+        metadata={"description": "unplayable: the publisher is disconnected soon, see disconnects_at."},
+    )
+    sentence = fields.String(required=True)
+    cure = fields.String(required=True)
+    since = fields.String(required=True, metadata={"format": "date-time"})
+
+
+class RenditionOut(Schema):
+    """What viewers can choose."""
+
+    name = fields.String(required=True)
+    kbps = fields.Integer(metadata={"description": "As measured."})
+    width = fields.Integer()
+    height = fields.Integer()
+
+
+class FactsOut(Schema):
+    """What was found in the stream itself; what is not known is left out."""
+
+    video_codec = fields.String()
+    profile = fields.String()
+    pixel_format = fields.String()
+    width = fields.Integer()
+    height = fields.Integer()
+    frame_rate = fields.Float()
+    keyframe_seconds = fields.Float(metadata={"description": "From one keyframe to the next, as measured."})
+    bitrate_kbps = fields.Integer(metadata={"description": "As received."})
+    audio_codec = fields.String()
+    sample_rate = fields.Integer()
+    channels = fields.Integer()
+    audio_offset_seconds = fields.Float(metadata={"description": "Sound minus picture."})
+    jumps = fields.Integer(metadata={"description": "How often time leapt in the stream."})
+    last_data_seconds = fields.Float(metadata={"description": "Since anything came."})
+    behind_seconds = fields.Float(metadata={"description": "How old the newest segment's end is."})
+    segments = fields.Integer()
+    renditions = fields.List(fields.Nested(RenditionOut))
+    playing = fields.Boolean(metadata={"description": "There is something to play."})
+
+
+class HealthOut(Schema):
+    """How a stream is, or was when it ended."""
+
+    reported_at = UtcTime(required=True, attribute="at")
+    disconnects_at = UtcTime(
+        required=True,
+        allow_none=True,
+        attribute="leaves_at",
+        metadata={"description": "When the publisher of a stream that can't be played is disconnected."},
+    )
+    facts = fields.Nested(FactsOut, required=True)
+    problems = fields.List(fields.Nested(ProblemOut), required=True, attribute="told")
 
 
 class StreamOut(Schema):
@@ -174,6 +250,12 @@ class StreamOut(Schema):
     audio_codec = fields.String(required=True)
     viewers = fields.Integer(required=True)
     peak_viewers = fields.Integer(required=True)
+    health = fields.Nested(
+        HealthOut,
+        required=True,
+        allow_none=True,
+        metadata={"description": "null until the stream was looked at."},
+    )
 
 
 class Page(Schema):
@@ -202,9 +284,16 @@ class Kick(Schema):
 
 
 class SampleOut(Schema):
-    """What was measured at one moment."""
+    """What was measured, on average over some seconds."""
 
     at = UtcTime(required=True)
+    seconds = fields.Integer(
+        required=True,
+        metadata={
+            "description": "For how long from then on it stands: 10 within the last hour, 300 within the last day,"
+            " 3600 within the last week, 21600 before."
+        },
+    )
     bitrate_kbps = fields.Integer(required=True)
     viewers = fields.Integer(required=True)
 

@@ -10,10 +10,11 @@ from flask import abort
 from flask_jwt_extended import current_user
 
 from .. import keys, sessions
+from .. import samples as measured
 from ..models import Sample, Session
-from ..signing_in import actor
+from ..permissions import MANAGERS, may_see
+from ..signing_in import actor, reachable
 from .blueprint import ApiBlueprint
-from .keys import reachable
 from .schemas import History, Kick, Page, SampleOut, StreamOut
 
 blueprint = ApiBlueprint("streams", "/streams", "What is live, and what was.")
@@ -32,8 +33,7 @@ def _live(slug: str) -> Session:
 @blueprint.signed_in()
 def live() -> list[Session]:
     """List what is live, with what was measured last."""
-    yours = {key.id for key in keys.of(current_user)}
-    return [session for session in sessions.live() if session.stream_key_id in yours]
+    return [session for session in sessions.live() if may_see(current_user, session.stream_key)]
 
 
 @blueprint.get("/history")
@@ -60,16 +60,16 @@ def one(slug: str) -> Session:
 @blueprint.refusals(HTTPStatus.NOT_FOUND)
 @blueprint.signed_in()
 def samples(slug: str) -> list[Sample]:
-    """Show what was measured of a live stream, oldest first."""
-    return sessions.samples(_live(slug))
+    """Show what was measured of a live stream, oldest first: the newest 1000 samples; old ones stand for longer."""
+    return measured.newest(_live(slug))
 
 
 @blueprint.post("/<slug>/kick")
 @blueprint.response(HTTPStatus.ACCEPTED)
 @blueprint.refusals(HTTPStatus.NOT_FOUND)
-@blueprint.signed_in("admin", "streamer")
+@blueprint.signed_in(*MANAGERS)
 @blueprint.takes(Kick)
 def kick(how: dict[str, int], slug: str) -> None:
-    """End a live stream within seconds, and refuse its publisher for a while."""
-    sessions.send_away(_live(slug), "kicked", timedelta(seconds=how["hold_seconds"]))
+    """End a live stream within seconds, and refuse its publisher for a while; a hold that lasts longer stands."""
+    sessions.send_away(_live(slug), "kicked", timedelta(seconds=how["hold_seconds"]), by=current_user)
     actor("stream", "kicked", slug=slug, hold_seconds=how["hold_seconds"])

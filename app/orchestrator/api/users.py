@@ -6,9 +6,11 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import abort
+from flask_jwt_extended import current_user
 
 from .. import accounts
 from ..models import User
+from ..permissions import ADMINS, OBSERVERS
 from ..signing_in import actor
 from .blueprint import ApiBlueprint
 from .schemas import NewUser, Password, UserChange, UserOut
@@ -26,7 +28,7 @@ def _known(name: str) -> User:
 
 @blueprint.get("")
 @blueprint.response(HTTPStatus.OK, UserOut(many=True))
-@blueprint.signed_in("admin", "auditor")
+@blueprint.signed_in(*OBSERVERS)
 def everybody() -> list[User]:
     """List all users."""
     return accounts.everybody()
@@ -34,7 +36,7 @@ def everybody() -> list[User]:
 
 @blueprint.post("")
 @blueprint.response(HTTPStatus.CREATED, Password)
-@blueprint.signed_in("admin")
+@blueprint.signed_in(*ADMINS)
 @blueprint.takes(NewUser)
 def create(new: dict[str, str]) -> dict[str, str]:
     """Let somebody sign in; the password is generated and shown this once."""
@@ -49,7 +51,7 @@ def create(new: dict[str, str]) -> dict[str, str]:
 @blueprint.get("/<name>")
 @blueprint.response(HTTPStatus.OK, UserOut)
 @blueprint.refusals(HTTPStatus.NOT_FOUND)
-@blueprint.signed_in("admin", "auditor")
+@blueprint.signed_in(*OBSERVERS)
 def one(name: str) -> User:
     """Show a user."""
     return _known(name)
@@ -58,10 +60,13 @@ def one(name: str) -> User:
 @blueprint.patch("/<name>")
 @blueprint.response(HTTPStatus.OK, UserOut)
 @blueprint.refusals(HTTPStatus.NOT_FOUND)
-@blueprint.signed_in("admin")
+@blueprint.signed_in(*ADMINS)
 @blueprint.takes(UserChange)
 def change(change: dict[str, Any], name: str) -> User:
-    """Give a user another role, or let them sign in no more or again; both sign them out."""
+    """Give a user another role, or let them sign in no more or again; both sign them out.
+
+    Nobody publishes on the keys of who is disabled, and what is live on them ends within seconds.
+    """
     user = _known(name)
     try:
         if "role" in change:
@@ -77,24 +82,26 @@ def change(change: dict[str, Any], name: str) -> User:
 @blueprint.post("/<name>/password")
 @blueprint.response(HTTPStatus.OK, Password)
 @blueprint.refusals(HTTPStatus.NOT_FOUND)
-@blueprint.signed_in("admin")
+@blueprint.signed_in(*ADMINS)
 def reset_password(name: str) -> dict[str, str]:
     """Generate a new password, shown this once, and sign the user out."""
-    user = _known(name)
-    password = accounts.set_password(user)
-    actor("user", "password reset", subject=user.name)
-    return {"name": user.name, "password": password}
+    try:
+        password = accounts.set_password(_known(name))
+    except accounts.AccountProblem as problem:
+        abort(HTTPStatus.NOT_FOUND, str(problem))
+    actor("user", "password reset", subject=name)
+    return {"name": name, "password": password}
 
 
 @blueprint.delete("/<name>")
 @blueprint.response(HTTPStatus.NO_CONTENT)
 @blueprint.refusals(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY)
-@blueprint.signed_in("admin")
+@blueprint.signed_in(*ADMINS)
 def delete(name: str) -> None:
-    """Forget a user; their stream keys stay, and belong to nobody."""
+    """Forget a user; their keys are revoked and belong to nobody, and what is live on them ends within seconds."""
     user = _known(name)
     try:
-        accounts.delete(user)
+        accounts.delete(user, by=current_user)
     except accounts.AccountProblem as problem:
         abort(HTTPStatus.UNPROCESSABLE_ENTITY, str(problem))
     actor("user", "deleted", subject=name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import account, dashboard, keys, media, public, relays, reports, session, users
+from . import account, dashboard, embedding, health, keys, media, public, relays, reports, session, users
 from .blueprint import blueprint
 from .errors import told
 
@@ -10,6 +10,8 @@ __all__ = [
     "account",
     "blueprint",
     "dashboard",
+    "embedding",
+    "health",
     "keys",
     "media",
     "public",

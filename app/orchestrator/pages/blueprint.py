@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import wraps
 from http import HTTPStatus
 from typing import Any, ParamSpec, cast
-from urllib.parse import urlsplit
 
 from flask import Blueprint, abort, redirect, request, url_for
 from flask.typing import ResponseReturnValue
@@ -19,6 +18,7 @@ from werkzeug.exceptions import HTTPException, Unauthorized
 from .. import tokens
 from ..limiting import page_views
 from ..models import User
+from ..permissions import ADMINS, MANAGERS, OBSERVERS
 
 blueprint = Blueprint("pages", __name__, template_folder="../templates")
 page_views(blueprint)
@@ -38,7 +38,7 @@ def refuse_foreign_forms() -> None:
     site = request.headers.get("Sec-Fetch-Site")
     origin = request.headers.get("Origin")
     if site is None:
-        foreign = origin is not None and urlsplit(origin).netloc != request.host
+        foreign = origin is not None and origin != f"{request.scheme}://{request.host}"
     else:
         foreign = site not in ("same-origin", "none")
     if foreign:
@@ -80,15 +80,20 @@ def viewer() -> User | None:
 
 def local(path: str) -> str:
     """Return *path* when it stays on this host, else the dashboard: nobody is led elsewhere by a link to us."""
-    parts = urlsplit(path) if path.isprintable() else urlsplit("//")
-    stays = not parts.scheme and not parts.netloc and parts.path.startswith("/")
-    # Browsers read a backslash as a slash, and //host as another host.
-    return path if stays and not path.startswith("//") and "\\" not in path else url_for("pages.dashboard")
+    # Browsers read a backslash as a slash, and //host as another host; control characters they leave out.
+    stays = path.startswith("/") and not path.startswith("//") and "\\" not in path and path.isprintable()
+    return path if stays else url_for("pages.dashboard")
 
 
 @blueprint.app_context_processor
 def _for_templates() -> dict[str, Any]:
-    """Give the templates who looks, and the token that forms send back."""
+    """Give the templates who looks and what for, and the token that forms send back."""
     user = viewer()
     cookie = request.cookies.get("__Host-access", "")
-    return {"viewer": user, "csrf_token": get_csrf_token(cookie) if user else ""}
+    return {
+        "viewer": user,
+        "administers": user is not None and user.role in ADMINS,
+        "observes": user is not None and user.role in OBSERVERS,
+        "manages": user is not None and user.role in MANAGERS,
+        "csrf_token": get_csrf_token(cookie) if user else "",
+    }

@@ -7,11 +7,12 @@ from typing import NamedTuple
 from flask import current_app, render_template
 from flask_jwt_extended import current_user
 
-from .. import keys, sessions
+from .. import samples, sessions, stream_health
 from ..models import Session
+from ..permissions import may_see
 from ..settings import Settings
 from .blueprint import blueprint, signed_in
-from .showing import curve
+from .showing import POINTS, curve
 
 
 class Card(NamedTuple):
@@ -24,12 +25,11 @@ class Card(NamedTuple):
 
 def _live() -> dict[str, object]:
     """Return what is live of the streams that the signed-in user may see, and how many may be."""
-    yours = {key.id for key in keys.of(current_user)}
     settings: Settings = current_app.config["STREAMKEEP"]
     cards = []
     for session in sessions.live():
-        if session.stream_key_id in yours:
-            measured = sessions.samples(session)
+        if may_see(current_user, session.stream_key):
+            measured = samples.newest(session, POINTS)
             bitrate, viewers = curve([s.bitrate_kbps for s in measured]), curve([s.viewers for s in measured])
             cards.append(Card(session, bitrate, viewers))
     return {
@@ -37,6 +37,7 @@ def _live() -> dict[str, object]:
         "viewers": sum(card.session.viewers for card in cards),
         "kbps": sum(card.session.bitrate_kbps for card in cards),
         "places": settings.max_concurrent_streams,
+        "host": stream_health.host(),
     }
 
 

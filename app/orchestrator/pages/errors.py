@@ -5,6 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from flask import Response, make_response, render_template, request
+from flask.globals import request_ctx
 from werkzeug.exceptions import HTTPException
 
 from ..problems import problem
@@ -19,7 +20,12 @@ SAID = {
 
 
 def _wants_page() -> bool:
-    """Tell whether a browser asks; a program that takes anything gets a problem document."""
+    """Tell whether a browser asks; a program that takes anything gets a problem document.
+
+    So does who names a host that can be none: a page has links, and there would be no address for them.
+    """
+    if request_ctx.url_adapter is None:
+        return False
     accepted = request.accept_mimetypes
     named = any(kind == "text/html" for kind, _quality in accepted)
     return named and accepted["text/html"] >= accepted["application/json"]

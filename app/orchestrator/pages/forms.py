@@ -8,6 +8,7 @@ from typing import Any
 from werkzeug.datastructures import MultiDict
 
 from ..keys import KeyProblem
+from ..models import StreamKey
 
 LIMITS = ("max_bitrate_kbps", "max_height", "max_minutes")
 
@@ -47,3 +48,23 @@ def key_fields(form: MultiDict[str, str]) -> dict[str, Any]:
         "sources": form.get("sources", "").replace(",", " ").split(),
         **{name: _limit(form, name) for name in LIMITS},
     }
+
+
+def expiry_text(moment: datetime | None) -> str:
+    """Return *moment* as a form shows it, to the minute; never is empty."""
+    return moment.strftime("%Y-%m-%dT%H:%M") if moment else ""
+
+
+def changed_fields(form: MultiDict[str, str], key: StreamKey) -> dict[str, Any]:
+    """Return the fields that *form* would make other than they are in *key*.
+
+    A text field that is not in the form stays as it is: what an admin set is shown to the owner, but not sent back. An
+    empty one is sent. Only a box that is not ticked is left out by browsers.
+
+    Raises:
+        KeyProblem: see `key_fields`.
+    """
+    sent = {name: value for name, value in key_fields(form).items() if name in form or name == "record"}
+    if form.get("expires_at", "").strip() == expiry_text(key.expires_at):
+        sent.pop("expires_at", None)  # the form shows no seconds
+    return {name: value for name, value in sent.items() if value != getattr(key, name)}

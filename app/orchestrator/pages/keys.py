@@ -11,16 +11,16 @@ from flask import abort, current_app, redirect, render_template, request, url_fo
 from flask.typing import ResponseReturnValue
 from flask_jwt_extended import current_user
 
-from .. import keys, recordings, relays, sessions
-from ..api.keys import reachable
+from .. import keys, permissions, recordings, relays, sessions
 from ..models import VISIBILITIES, StreamKey
+from ..permissions import MANAGERS, Denied
 from ..settings import Settings
-from ..signing_in import actor
+from ..signing_in import actor, reachable
 from .blueprint import blueprint, signed_in
-from .forms import key_fields
+from .forms import changed_fields, key_fields
+from .health import health_of
 from .showing import state
 
-MANAGERS = ("admin", "streamer")
 KICK_HOLD = timedelta(seconds=60)
 RECENT = 10  # ended sessions on a stream's page
 SAID = {
@@ -35,10 +35,13 @@ SAID = {
 }
 
 
-def _refused(template: str, problem: keys.KeyProblem, **values: object) -> ResponseReturnValue:
+def _refused(template: str, problem: keys.KeyProblem | Denied, **values: object) -> ResponseReturnValue:
     """Show the form again with what was written, and say what is wrong."""
-    page = render_template(template, form=request.form, problem=str(problem), visibilities=VISIBILITIES, **values)
-    return page, HTTPStatus.UNPROCESSABLE_ENTITY
+    said, status = str(problem), HTTPStatus.UNPROCESSABLE_ENTITY
+    if isinstance(problem, Denied):
+        said, status = str(problem.description), HTTPStatus.FORBIDDEN
+    page = render_template(template, form=request.form, problem=said, visibilities=VISIBILITIES, **values)
+    return page, status
 
 
 def _settings() -> Settings:
@@ -75,7 +78,8 @@ def create_stream() -> ResponseReturnValue:
     """Make a stream's key and show it, this once."""
     try:
         fields = key_fields(request.form)
-        key, secret = keys.create(request.form.get("slug", "").strip(), fields.pop("title"), current_user, **fields)
+        slug, title = request.form.get("slug", "").strip(), fields.pop("title")
+        key, secret = keys.create(slug, title, current_user, by=current_user, **fields)
     except keys.KeyProblem as problem:
         return _refused("key_new.html", problem)
     actor("key", "created", slug=key.slug)
@@ -97,15 +101,20 @@ def page_of(key: StreamKey) -> dict[str, object]:
     """Return what the page of *key* shows."""
     session = sessions.of_key(key)
     recent, total = sessions.history([key], 1, RECENT)
+    found, recorded = recordings.of([key], _settings().recordings_path)
     return {
         "key": key,
         "session": session,
         "state": state(key, session is not None),
         "recent": recent,
         "total": total,
-        "recordings": recordings.of([key], _settings().recordings_path),
+        "recordings": found,
+        "recorded": recorded,
         **relays_of(key),
-        "may_change": current_user.role in MANAGERS,
+        **health_of(key),
+        "may_change": permissions.may_change(current_user, key),
+        "fixed": permissions.fixed(current_user, key),
+        "actions": [name for name, asked in ACTIONS.items() if _allowed(asked, key)],
     }
 
 
@@ -124,9 +133,9 @@ def change_stream(slug: str) -> ResponseReturnValue:
     """Change who may see a stream, and its limits."""
     key = reachable(slug)
     try:
-        fields = key_fields(request.form)
-        keys.change(key, **fields)
-    except keys.KeyProblem as problem:
+        fields = changed_fields(request.form, key)
+        keys.change(key, by=current_user, **fields)
+    except (keys.KeyProblem, Denied) as problem:
         return _refused("key.html", problem, **page_of(key))
     actor("key", "changed", slug=slug, fields=sorted(fields))
     return redirect(url_for("pages.stream", slug=slug, said="changed"), HTTPStatus.SEE_OTHER)
@@ -134,14 +143,14 @@ def change_stream(slug: str) -> ResponseReturnValue:
 
 def _rotate(key: StreamKey) -> ResponseReturnValue:
     """Replace the key."""
-    secret = keys.rotate(key)
+    secret = keys.rotate(key, by=current_user)
     actor("key", "rotated", slug=key.slug)
     return _secret(key, secret, HTTPStatus.OK)
 
 
 def _revoke(key: StreamKey) -> ResponseReturnValue:
     """Withdraw the key."""
-    keys.revoke(key)
+    keys.revoke(key, by=current_user)
     actor("key", "revoked", slug=key.slug)
     return redirect(url_for("pages.stream", slug=key.slug, said="revoked"), HTTPStatus.SEE_OTHER)
 
@@ -151,7 +160,7 @@ def _kick(key: StreamKey) -> ResponseReturnValue:
     session = sessions.of_key(key)
     if session is None:
         abort(HTTPStatus.NOT_FOUND, "This stream is not live.")
-    sessions.send_away(session, "kicked", KICK_HOLD)
+    sessions.send_away(session, "kicked", KICK_HOLD, by=current_user)
     actor("stream", "kicked", slug=key.slug, hold_seconds=int(KICK_HOLD.total_seconds()))
     return redirect(url_for("pages.stream", slug=key.slug, said="kicked"), HTTPStatus.SEE_OTHER)
 
@@ -159,18 +168,19 @@ def _kick(key: StreamKey) -> ResponseReturnValue:
 def _delete(key: StreamKey) -> ResponseReturnValue:
     """Forget the key."""
     slug = key.slug
-    keys.delete(key)
+    keys.delete(key, by=current_user)
     actor("key", "deleted", slug=slug)
     return redirect(url_for("pages.streams", said="deleted"), HTTPStatus.SEE_OTHER)
 
 
 class Action(NamedTuple):
-    """Something that asks first: its question, what follows from it, its button's word, and what it does."""
+    """Something that asks first: its question, what follows from it, its button's word, what it does, and who may."""
 
     question: str
     consequence: str
     word: str
     do: Callable[[StreamKey], ResponseReturnValue]
+    judge: Callable[[permissions.Who, StreamKey], None] = lambda _who, _key: None
 
 
 ACTIONS = {
@@ -180,6 +190,7 @@ ACTIONS = {
         " The new key is shown once, on the next page.",
         "Make a new key",
         _rotate,
+        permissions.judge_rotation,
     ),
     "revoke": Action(
         "Revoke the key of {}?",
@@ -198,6 +209,7 @@ ACTIONS = {
         "The name, its key and its history are forgotten. This can't be undone.",
         "Delete for good",
         _delete,
+        permissions.judge_deletion,
     ),
 }
 
@@ -209,12 +221,22 @@ def _action(name: str) -> Action:
     return ACTIONS[name]
 
 
+def _allowed(action: Action, key: StreamKey) -> bool:
+    """Tell whether the signed-in user may do this with *key*."""
+    try:
+        action.judge(current_user, key)
+    except Denied:
+        return False
+    return True
+
+
 @blueprint.get("/streams/<slug>/<action>")
 @signed_in(*MANAGERS)
 def ask_about_stream(slug: str, action: str) -> ResponseReturnValue:
     """Ask before something is done that can't be undone."""
     asked = _action(action)
     key = reachable(slug)
+    asked.judge(current_user, key)
     return render_template(
         "confirm.html",
         question=asked.question.format(key.slug),

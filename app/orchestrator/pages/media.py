@@ -9,12 +9,11 @@ from flask import abort, current_app, redirect, render_template, request, url_fo
 from flask.typing import ResponseReturnValue
 
 from .. import keys, recordings, viewing
-from ..api.keys import reachable
 from ..api.recordings import as_download
+from ..permissions import MANAGERS
 from ..recordings import Recording
-from ..signing_in import actor
+from ..signing_in import actor, reachable
 from .blueprint import blueprint, signed_in
-from .keys import MANAGERS
 
 # For how long an invitation may hold, as the form offers it.
 LIFETIMES = {"60": "An hour", "1440": "A day", "10080": "A week", "43200": "30 days"}

@@ -7,8 +7,10 @@ from flask import Response, abort, current_app, render_template
 from .. import keys, sessions
 from ..clock import now
 from ..models import Session, StreamKey
+from ..permissions import may_see
 from ..settings import Settings
 from .blueprint import blueprint, viewer
+from .embedding import described_at
 from .showing import media_path
 
 
@@ -41,14 +43,15 @@ def watch(slug: str) -> str:
         name=_public_name(key),
         playlist=media_path(key, "index.m3u8"),
         poster=media_path(key, "thumbnail.jpg"),
+        described_at=described_at(key),
     )
 
 
 def _public_name(key: StreamKey) -> str:
     """Return what may be read of *key* by who looks; the title of a private stream is for who manages it."""
     user = viewer()
-    manages = user is not None and (user.role != "streamer" or key.owner_id == user.id)
-    return key.title if key.title and (manages or key.visibility != "private") else key.slug
+    sees = user is not None and may_see(user, key)
+    return key.title if key.title and (sees or key.visibility != "private") else key.slug
 
 
 @blueprint.get("/.well-known/security.txt")

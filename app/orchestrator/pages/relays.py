@@ -9,11 +9,11 @@ from flask.typing import ResponseReturnValue
 from flask_jwt_extended import current_user
 
 from .. import relays
-from ..api.keys import reachable
 from ..models import VISIBILITIES, Relay
-from ..signing_in import actor
+from ..permissions import MANAGERS, may_change
+from ..signing_in import actor, reachable
 from .blueprint import blueprint, signed_in
-from .keys import MANAGERS, page_of, relays_of
+from .keys import page_of, relays_of
 
 
 def _known(slug: str, number: str) -> Relay:
@@ -29,7 +29,7 @@ def _known(slug: str, number: str) -> Relay:
 def relay_list(slug: str) -> ResponseReturnValue:
     """Return the part of a stream's page that is fetched again every few seconds."""
     key = reachable(slug)
-    return render_template("relays.html", key=key, may_change=current_user.role in MANAGERS, **relays_of(key))
+    return render_template("relays.html", key=key, may_change=may_change(current_user, key), **relays_of(key))
 
 
 @blueprint.post("/streams/<slug>/relays")

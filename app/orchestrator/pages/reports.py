@@ -8,6 +8,7 @@ from flask import abort, current_app, render_template
 from flask.typing import ResponseReturnValue
 
 from .. import reports
+from ..permissions import OBSERVERS
 from .blueprint import blueprint, signed_in
 
 
@@ -18,14 +19,14 @@ def _folder() -> Path:
 
 
 @blueprint.get("/reports")
-@signed_in("admin", "auditor")
+@signed_in(*OBSERVERS)
 def report_list() -> ResponseReturnValue:
-    """List the reports, newest first."""
-    return render_template("reports.html", reports=reports.everything(_folder()), verdicts=reports.VERDICTS)
+    """List the newest reports."""
+    return render_template("reports.html", reports=reports.newest(_folder()), verdicts=reports.VERDICTS)
 
 
 @blueprint.get("/reports/<name>")
-@signed_in("admin", "auditor")
+@signed_in(*OBSERVERS)
 def report(name: str) -> ResponseReturnValue:
     """Show what one audit found, failures first."""
     found = reports.find(_folder(), name)

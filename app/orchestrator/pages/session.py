@@ -41,10 +41,14 @@ def _with_cookies(answer: ResponseReturnValue, pair: tokens.Pair | str) -> Respo
 
 @blueprint.get("/session")
 def sign_in() -> ResponseReturnValue:
-    """Show the form for signing in."""
+    """Show the form for signing in to whom the refresh token does not sign in anew."""
+    way, said = local(request.args.get("next", "")), request.args.get("said", "")
     if viewer():
-        return redirect(local(request.args.get("next", "")))
-    return _form(next=request.args.get("next", ""), said=SAID.get(request.args.get("said", "")))
+        return redirect(way)
+    # Who was told something comes from where the cookies were taken away: nobody is led round in circles.
+    if tokens.REFRESH_COOKIE in request.cookies and not said:
+        return redirect(url_for("pages.go_on", next=way), HTTPStatus.TEMPORARY_REDIRECT)
+    return _form(next=request.args.get("next", ""), said=SAID.get(said))
 
 
 @blueprint.post("/session")
@@ -82,23 +86,24 @@ def go_on() -> ResponseReturnValue:
     """
     writes()
     wanted = request.args.get("next", "")
+    way = local(wanted) if wanted else ""  # judged before anything is exchanged
     try:
         tokens.checked("cookies", refresh=True)
         pair = tokens.renew(request.remote_addr, tabs=True)
     except Unauthorized:
         pair = None
     if pair is None:
-        return _over(wanted)
-    if not wanted:
+        return _over(way)
+    if not way:
         return _with_cookies(("", HTTPStatus.NO_CONTENT), pair)
-    return _with_cookies(redirect(local(wanted), HTTPStatus.TEMPORARY_REDIRECT), pair)
+    return _with_cookies(redirect(way, HTTPStatus.TEMPORARY_REDIRECT), pair)
 
 
 def _over(wanted: str) -> ResponseReturnValue:
     """Lead to the form for signing in, and from there back to *wanted* if that is a page."""
     if not wanted:
         return make_response("", HTTPStatus.UNAUTHORIZED)
-    said = "over" if "__Secure-refresh" in request.cookies else None
+    said = "over" if tokens.REFRESH_COOKIE in request.cookies else None
     if "HX-Request" in request.headers:  # a part of a page can't show a form: the whole page goes there
         page = url_for("pages.sign_in", next=url_for("pages.dashboard"), said=said)
         response = make_response("", HTTPStatus.NO_CONTENT, {"HX-Redirect": page})

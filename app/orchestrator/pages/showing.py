@@ -33,6 +33,13 @@ def moment(value: datetime) -> str:
 
 
 @blueprint.app_template_filter()
+def clock_time(value: datetime) -> str:
+    """Return *value* for people to the second, with its day where that is not today."""
+    day = "" if value.date() == now().date() else value.strftime("%-d %b %Y, ")
+    return f"{day}{value:%H:%M:%S} UTC"
+
+
+@blueprint.app_template_filter()
 def machine(value: datetime) -> str:
     """Return *value* for the datetime attribute."""
     return f"{value.isoformat(timespec='seconds')}Z"
@@ -81,6 +88,8 @@ def state(key: StreamKey, live: bool) -> str:
         return "live"
     if key.revoked_at:
         return "revoked"
+    if key.owner_disabled:
+        return "disabled"
     if key.expires_at and key.expires_at <= moment_now:
         return "expired"
     if key.held_until and key.held_until > moment_now:

@@ -8,17 +8,19 @@ from typing import NamedTuple
 
 from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from flask_jwt_extended import current_user
 
 from .. import accounts, logins
 from ..models import ROLES, User
+from ..permissions import ADMINS, OBSERVERS
 from ..signing_in import actor
 from .blueprint import blueprint, signed_in
 
 SAID = {
     "role": "The role is changed, and the user is signed out.",
-    "disabled": "The user is signed out and can't sign in any more.",
-    "enabled": "The user can sign in again.",
-    "deleted": "The user is gone; the streams stay, and belong to nobody.",
+    "disabled": "The user is signed out and can't sign in any more. Nobody publishes on their keys.",
+    "enabled": "The user can sign in again, and publish.",
+    "deleted": "The user is gone. The streams stay, belong to nobody, and their keys are revoked.",
 }
 
 
@@ -37,18 +39,18 @@ def _list(status: int = HTTPStatus.OK, **values: object) -> ResponseReturnValue:
 
 def _one(user: User, status: int = HTTPStatus.OK, **values: object) -> ResponseReturnValue:
     """Show *user*."""
-    return render_template("user.html", user=user, logins=logins.of(user), roles=ROLES, **values), status
+    return render_template("user.html", user=user, signed_in=logins.count(user), roles=ROLES, **values), status
 
 
 @blueprint.get("/users")
-@signed_in("admin", "auditor")
+@signed_in(*OBSERVERS)
 def users() -> ResponseReturnValue:
     """List all users."""
     return _list(form={}, said=SAID.get(request.args.get("said", "")))
 
 
 @blueprint.post("/users")
-@signed_in("admin")
+@signed_in(*ADMINS)
 def create_user() -> ResponseReturnValue:
     """Let somebody sign in; the password is shown this once."""
     try:
@@ -60,7 +62,7 @@ def create_user() -> ResponseReturnValue:
 
 
 @blueprint.get("/users/<name>")
-@signed_in("admin", "auditor")
+@signed_in(*OBSERVERS)
 def user(name: str) -> ResponseReturnValue:
     """Show a user."""
     return _one(_known(name), said=SAID.get(request.args.get("said", "")))
@@ -79,7 +81,7 @@ def _role(user: User) -> ResponseReturnValue:
 
 
 def _disable(user: User) -> ResponseReturnValue:
-    """Let sign in no more."""
+    """Let sign in no more, and nobody publish on their keys."""
     accounts.disable(user)
     actor("user", "changed", subject=user.name, disabled=True)
     return _to(user, "disabled")
@@ -102,7 +104,7 @@ def _reset(user: User) -> ResponseReturnValue:
 def _delete(user: User) -> ResponseReturnValue:
     """Forget the user."""
     name = user.name
-    accounts.delete(user)
+    accounts.delete(user, by=current_user)
     actor("user", "deleted", subject=name)
     return redirect(url_for("pages.users", said="deleted"), HTTPStatus.SEE_OTHER)
 
@@ -122,7 +124,8 @@ ACTIONS = {
     "disable": Action(
         _disable,
         "Disable {}?",
-        "Whatever is signed in under this name is signed out at once. The streams and their keys stay as they are.",
+        "Whatever is signed in under this name is signed out at once. What is live on their keys ends within seconds,"
+        " and nobody can publish on them until you enable the user again.",
         "Disable the user",
     ),
     "reset": Action(
@@ -134,14 +137,15 @@ ACTIONS = {
     "delete": Action(
         _delete,
         "Delete {}?",
-        "The user is signed out and forgotten. The streams stay, and belong to nobody.",
+        "The user is signed out and forgotten. The streams stay and belong to nobody; their keys are revoked, and what"
+        " is live on them ends within seconds.",
         "Delete for good",
     ),
 }
 
 
 @blueprint.get("/users/<name>/<action>")
-@signed_in("admin")
+@signed_in(*ADMINS)
 def ask_about_user(name: str, action: str) -> ResponseReturnValue:
     """Ask before something is done to a user."""
     asked = ACTIONS.get(action)
@@ -158,7 +162,7 @@ def ask_about_user(name: str, action: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/users/<name>/<action>")
-@signed_in("admin")
+@signed_in(*ADMINS)
 def act_on_user(name: str, action: str) -> ResponseReturnValue:
     """Do it."""
     asked = ACTIONS.get(action)
@@ -168,4 +172,4 @@ def act_on_user(name: str, action: str) -> ResponseReturnValue:
     try:
         return asked.do(user)
     except accounts.AccountProblem as problem:
-        return _one(user, HTTPStatus.UNPROCESSABLE_ENTITY, problem=str(problem))
+        return _one(_known(name), HTTPStatus.UNPROCESSABLE_ENTITY, problem=str(problem))

@@ -23,6 +23,8 @@ PLACEHOLDER = re.compile(r"(^|[.@])(example(\.(com|net|org))?|(your)?domain\.(co
 # Names that exist inside a network only (RFC 2606, 6762, 8375, and ICANN's .internal).
 PRIVATE_NAME = re.compile(r"\.(test|local|localhost|internal|invalid|lan|home\.arpa)$", re.I)
 NOT_TEXT = {"bool": "true or false", "int": "a number", "list": "a list", "dict": "a dictionary"}
+# As browsers write it in the header Origin (RFC 6454): a host in small letters, and a port unless it is 443.
+ORIGIN = re.compile(r"https://(?P<host>[a-z0-9.-]{1,253})(:(?P<port>[0-9]{1,5}))?")
 RENDITION = re.compile(r"[a-z0-9_-]{1,20}")
 
 Settings = Mapping[str, Any]
@@ -176,6 +178,18 @@ def relay(settings: Settings) -> Problems:
         )
 
 
+def embedding(settings: Settings) -> Problems:
+    """Judge whose pages may show public streams."""
+    for origin in settings.get("streamkeep_embed_origins") or []:
+        found = ORIGIN.fullmatch(str(origin))
+        port = int(found["port"]) if found and found["port"] else None
+        if not (found and DNS_NAME.fullmatch(found["host"]) and (port is None or (0 < port < 65_536 and port != 443))):
+            yield (
+                f"streamkeep_embed_origins holds '{origin}', which is no https origin as browsers send it: write one "
+                "such as https://www.your-organisation.org, in small letters, without a path, a wildcard or :443."
+            )
+
+
 def firewall(settings: Settings) -> Problems:
     """Judge what an operator set for the firewall itself; the other rules judge what it takes from streamkeep_*."""
     for setting in ("firewall_ssh_sources", "firewall_publisher_sources", "firewall_egress_networks"):
@@ -197,7 +211,7 @@ def numbers(settings: Settings) -> Problems:
         "streamkeep_ban_window_seconds": (10, 86_400),
         "streamkeep_ban_seconds": (10, 31_536_000),
         "streamkeep_ban_repeat_seconds": (10, 31_536_000),
-        "streamkeep_takeover_seconds": (3, 8),
+        "streamkeep_takeover_seconds": (3, 20),
         "streamkeep_recording_days": (1, 3650),
         "streamkeep_recordings_megabytes": (256, 100_000_000),
     }
@@ -259,6 +273,7 @@ RULES: tuple[Callable[[Settings], Problems], ...] = (
     sources,
     bans,
     relay,
+    embedding,
     firewall,
     numbers,
     reboot_time,

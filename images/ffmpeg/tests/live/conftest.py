@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import os
 import shutil
@@ -10,24 +9,55 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from obs import Obs
+from publishers import ROWS, Publisher, publish
+from standing_in import Orchestrator
 
 PACKAGE = Path(__file__).parents[2]
 RTMP_MODULE = Path("/usr/lib/nginx/modules/ngx_rtmp_module.so")
 LADDER = [{"name": "source"}, {"name": "240p", "height": 240, "video_kbps": 300, "audio_kbps": 64}]
+CLIPS_DAYS = 7
+# As templates/opt/streamkeep/nginx-rtmp/nginx.conf.j2 has it, but for limits, addresses and the second door.
 NGINX = """
 load_module {module};
+{user}
 daemon off; master_process off; pid {root}/nginx.pid; error_log {root}/error.log warn;
-events {{ worker_connections 64; }}
-rtmp {{ access_log off; server {{ listen 127.0.0.1:{port}; application live {{
-    live on; wait_key on; interleave on; publish_notify on; idle_streams off; }} }} }}
+events {{ worker_connections 256; }}
+rtmp {{
+    access_log off;
+    server {{
+        listen 127.0.0.1:{rtmp};
+        chunk_size 4096; max_message 4M; timeout 20s; ping 20s; ping_timeout 10s;
+        notify_method post; netcall_timeout 3s;
+        application live {{
+            live on; wait_key off; interleave on; meta copy; publish_notify on; idle_streams on;
+            drop_idle_publisher 15s;
+            on_publish {app}/rtmp/publish;
+            on_publish_done {app}/rtmp/done;
+        }}
+    }}
+}}
+http {{
+    access_log off;
+    client_body_temp_path {root}/tmp; proxy_temp_path {root}/tmp; fastcgi_temp_path {root}/tmp;
+    uwsgi_temp_path {root}/tmp; scgi_temp_path {root}/tmp;
+    server {{
+        listen 127.0.0.1:{http};
+        location = /stat {{ rtmp_stat all; }}
+        location /control {{ rtmp_control all; }}
+    }}
+}}
 """
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--minutes", type=int, default=60, help="how long soak.py streams")
 
 
 def eventually(probe: Callable[[], Any], seconds: float, what: str) -> Any:
@@ -46,49 +76,37 @@ def free_port() -> int:
 
 
 class House:
-    """Everything around one supervisor. *live* is what the orchestrator answers; None is no answer."""
+    """Everything around one supervisor. Whoever publishes is admitted by *app* and is live; a test may say more."""
 
     eventually = staticmethod(eventually)
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, clips: Path) -> None:
         self.root = root
         self.hls = root / "hls"
         self.hls.mkdir()
-        self.live: dict[str, str] | None = {}
-        self.private: set[str] = set()
-        self.recorded: set[str] = set()
         self.recordings = root / "recordings"
         self.recordings.mkdir()
-        self.rtmp_port = free_port()
+        self.rtmp_port, self.http_port, self.media_port = free_port(), free_port(), free_port()
+        self.app = Orchestrator()
+        self.app.control_url = f"http://127.0.0.1:{self.http_port}/control"
         self.supervisor: subprocess.Popen[str] | None = None
         self.started: list[subprocess.Popen[Any]] = []
-        self.server = self._orchestrator()
+        self.publishers: list[Publisher] = []
+        self.clips = clips
 
-    def _orchestrator(self) -> http.server.ThreadingHTTPServer:
-        house = self
+    @property
+    def rtmp(self) -> str:
+        """The address to which a publisher connects."""
+        return f"rtmp://127.0.0.1:{self.rtmp_port}/live"
 
-        class Answer(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                live = house.live
-                self.send_response(503 if live is None else 200)
-                self.end_headers()
-                streams = [
-                    {
-                        "slug": slug,
-                        "session": session,
-                        "private": slug in house.private,
-                        "record": slug in house.recorded,
-                    }
-                    for slug, session in (live or {}).items()
-                ]
-                self.wfile.write(json.dumps({"streams": streams}).encode())
+    @property
+    def live(self) -> dict[str, str] | None:
+        """What the app says is live (session by slug); None is no answer."""
+        return self.app.live
 
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        return server
+    @live.setter
+    def live(self, said: dict[str, str] | None) -> None:
+        self.app.live = said
 
     def run(self, command: list[str], **options: Any) -> subprocess.Popen[Any]:
         self.started.append(subprocess.Popen(command, **options))
@@ -96,7 +114,10 @@ class House:
 
     def start_nginx(self) -> None:
         config = self.root / "nginx.conf"
-        config.write_text(NGINX.format(module=RTMP_MODULE, root=self.root, port=self.rtmp_port), encoding="utf-8")
+        # Root's nginx would give its folders to nobody, for which root needs rights that a container may lack.
+        user = "user root;" if os.geteuid() == 0 else ""
+        words = {"user": user, "rtmp": self.rtmp_port, "http": self.http_port, "app": self.app.url}
+        config.write_text(NGINX.format(module=RTMP_MODULE, root=self.root, **words), encoding="utf-8")
         self.run(["nginx", "-p", str(self.root), "-e", str(self.root / "error.log"), "-c", str(config)])
 
         def answers() -> bool:
@@ -109,13 +130,15 @@ class House:
         environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(PACKAGE),
-            "STREAMS_URL": f"http://127.0.0.1:{self.server.server_address[1]}/internal/streams",
-            "RTMP_SOURCE": f"rtmp://127.0.0.1:{self.rtmp_port}/live",
+            "STREAMS_URL": f"{self.app.url}/streams",
+            "RTMP_SOURCE": self.rtmp,
+            "MEDIA_PORT": str(self.media_port),
             "HLS_ROOT": str(self.hls),
             "RECORDINGS_ROOT": str(self.recordings),
             "LADDER": json.dumps(LADDER),
             "ENDED_RETENTION_SECONDS": "3",
         } | settings
+        self.app.media_url = f"http://127.0.0.1:{self.media_port}"
         with (self.root / "log").open("ab") as log:
             self.supervisor = self.run(
                 [sys.executable, "-m", "supervisor"], env=environment, stdout=log, stderr=subprocess.STDOUT
@@ -130,8 +153,21 @@ class House:
         if sound:
             inputs += ["-re", "-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000"]
             codecs += ["-c:a", "aac", "-b:a", "96k"]
-        target = f"rtmp://127.0.0.1:{self.rtmp_port}/live/{slug}"
-        return self.run(["ffmpeg", "-nostdin", "-v", "error", *inputs, *codecs, "-f", "flv", target])
+        return self.run(["ffmpeg", "-nostdin", "-v", "error", *inputs, *codecs, "-f", "flv", f"{self.rtmp}/{slug}"])
+
+    def send(self, row: str, slug: str = "", seconds: float = 3600) -> Publisher:
+        """Begin to publish the row of that name in publishers.TABLE, as its name unless a *slug* is given."""
+        made = publish(ROWS[row], self.rtmp.removesuffix("/live"), slug or row, self.clips, seconds)
+        self.publishers.append(made)
+        return made
+
+    def obs(self, key: str) -> Obs:
+        """Begin to publish by an OBS that has *key* (such as alice?key=secret) as its stream key."""
+        home = self.root / "obs"
+        home.mkdir()
+        made = Obs(self.rtmp, key, home)
+        self.publishers.append(made)
+        return made
 
     def log(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in (self.root / "log").read_text(encoding="utf-8").splitlines()]
@@ -158,22 +194,37 @@ class House:
         if self.supervisor and self.supervisor.poll() is None:
             self.supervisor.terminate()
             self.supervisor.wait(20)
+        for publisher in self.publishers:
+            publisher.stop()
         for process in self.started:
             if process.poll() is None:
                 process.kill()
             process.wait(10)
+            for pipe in (process.stdin, process.stdout):
+                if pipe:
+                    pipe.close()
         for pid in self.encoders():
             os.kill(pid, signal.SIGKILL)
-        self.server.shutdown()
-        self.server.server_close()
+        self.app.close()
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder in which clips are kept, each made once: CLIPS, for a week, or one of this run alone."""
+    if not (kept := os.environ.get("CLIPS")):
+        return tmp_path_factory.mktemp("clips")
+    for file in Path(kept).iterdir():
+        if file.stat().st_mtime < time.time() - CLIPS_DAYS * 86400:
+            file.unlink(missing_ok=True)
+    return Path(kept)
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def house(tmp_path: Path, clips: Path) -> Iterator[House]:
     missing = [tool for tool in ("ffmpeg", "ffprobe", "nginx", "setpriv") if not shutil.which(tool)]
     if missing or not RTMP_MODULE.exists():
         pytest.fail("These tests need real tools: apt-get install ffmpeg nginx libnginx-mod-rtmp util-linux")
-    made = House(tmp_path)
+    made = House(tmp_path, clips)
     made.start_nginx()
     yield made
     made.close()

@@ -32,6 +32,7 @@ def plays(house: House, slug: str, seconds: float = 20) -> None:
     house.eventually(lambda: len(numbers(house.playlist(slug))) >= 2, seconds, f"{slug} has two segments")
 
 
+@pytest.mark.slow
 def test_a_minute_is_complete_and_leaves_nothing(house: House) -> None:
     house.publish("alice")
     house.live = {"alice": "s1"}
@@ -54,6 +55,7 @@ def test_a_minute_is_complete_and_leaves_nothing(house: House) -> None:
     house.eventually(lambda: not (house.hls / "public" / "alice").exists(), 10, "the files are gone")
 
 
+@pytest.mark.slow
 def test_the_master_playlist_tells_the_truth(house: House) -> None:
     house.publish("alice")
     house.live = {"alice": "s1"}
@@ -88,6 +90,7 @@ def test_a_silent_stream_plays(house: House) -> None:
     assert played(house, "mute", "source") == played(house, "mute", "240p") == ["h264"]
 
 
+@pytest.mark.slow
 def test_sound_alone_is_refused_and_said(house: House) -> None:
     house.publish("radio", picture=False)
     house.live = {"radio": "s1"}
@@ -98,6 +101,7 @@ def test_sound_alone_is_refused_and_said(house: House) -> None:
     house.eventually(lambda: not house.encoders(), 5, "nothing runs")
 
 
+@pytest.mark.slow
 def test_an_ffmpeg_that_is_killed_comes_back(house: House) -> None:
     house.publish("alice")
     house.live = {"alice": "s1"}
@@ -112,6 +116,7 @@ def test_an_ffmpeg_that_is_killed_comes_back(house: House) -> None:
     assert not names & set(re.findall(r"\S+\.ts$", house.playlist("alice"), re.M))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_supervisor_that_goes_takes_its_ffmpegs_along_and_the_next_picks_up(
     house: House, number: signal.Signals
@@ -128,6 +133,7 @@ def test_a_supervisor_that_goes_takes_its_ffmpegs_along_and_the_next_picks_up(
     house.eventually(lambda: numbers(house.playlist("alice"))[:1] > [last], 20, "the next supervisor's segments come")
 
 
+@pytest.mark.slow
 def test_what_a_killed_supervisor_left_is_removed(house: House) -> None:
     (house.hls / "public" / "ghost" / "source").mkdir(parents=True)
     (house.hls / "public" / "ghost" / "source" / "1.ts").write_text("old", encoding="utf-8")
@@ -137,6 +143,7 @@ def test_what_a_killed_supervisor_left_is_removed(house: House) -> None:
     house.eventually(lambda: not (house.hls / "public" / "ghost").exists(), 8, "the stale folder is gone")
 
 
+@pytest.mark.slow
 def test_a_new_session_shares_no_segment_with_the_former(house: House) -> None:
     house.publish("alice")
     house.live = {"alice": "s1"}
@@ -148,6 +155,7 @@ def test_a_new_session_shares_no_segment_with_the_former(house: House) -> None:
     assert len(house.encoders()) == 1
 
 
+@pytest.mark.slow
 def test_without_an_answer_what_runs_goes_on_and_it_is_said_once(house: House) -> None:
     house.publish("alice")
     house.live = {"alice": "s1"}
@@ -171,9 +179,10 @@ def test_a_hostile_name_becomes_neither_a_folder_nor_a_process(house: House) -> 
     assert house.encoders() == []
 
 
+@pytest.mark.slow
 def test_a_recording_plays_and_outlives_its_recorder(house: House) -> None:
     house.publish("alice")
-    house.live, house.recorded = {"alice": "s1"}, {"alice"}
+    house.live, house.app.recorded = {"alice": "s1"}, {"alice"}
     house.supervise(RECORDINGS_MEGABYTES="2")  # half a megabyte a file: it rolls over within seconds
     plays(house, "alice")
     files = house.eventually(lambda: len(found := sorted(house.recordings.glob("alice/*.mp4"))) >= 3 and found, 30, "3")
@@ -182,13 +191,14 @@ def test_a_recording_plays_and_outlives_its_recorder(house: House) -> None:
     assert sorted(stream["codec_name"] for stream in streams) == ["aac", "h264"]
     assert all(int(stream["nb_read_packets"]) > 50 for stream in streams)
     assert files[0].stat().st_size < 700_000
-    house.recorded = set()
+    house.app.recorded = set()
     count = len(list(house.recordings.glob("alice/*.mp4")))
     time.sleep(4)
     assert len(list(house.recordings.glob("alice/*.mp4"))) <= count + 1
     assert len(house.encoders()) == 1
 
 
+@pytest.mark.slow
 def test_a_live_stream_has_a_small_picture(house: House) -> None:
     house.publish("alice")
     house.live = {"alice": "s1"}
