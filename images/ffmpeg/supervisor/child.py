@@ -6,10 +6,10 @@ import signal
 import subprocess
 import threading
 import time
+import traceback
 from abc import ABC, abstractmethod
 from collections import deque
 
-from .ffmpeg import Unplayable
 from .log import note
 
 GRACE = 8.0  # seconds that ffmpeg gets to write the end of what it writes
@@ -92,10 +92,8 @@ class Child(ABC):
             began = time.monotonic()
             try:
                 self._once()
-            except Unplayable as reason:
-                note(self.event, slug=self.slug, result="unplayable", reason=str(reason))
-            except OSError as error:  # a full disk, no more processes: other streams go on, this one tries again
-                note(self.event, slug=self.slug, result="failed", reason=error.strerror)
+            except Exception:  # a full disk, no more processes, a fault: others go on, this one tries again
+                note(self.event, slug=self.slug, result="failed", traceback=traceback.format_exc())
             lasted = time.monotonic() - began > LASTS
             wait = self.first_retry if lasted else min(wait * 2, self.slowest_retry)
             self._stopping.wait(wait)
@@ -104,14 +102,21 @@ class Child(ABC):
         self, command: list[str], stdout: int, stderr: int, stdin: int = subprocess.DEVNULL
     ) -> subprocess.Popen[str]:
         """Start *command*, known to `stop` from its first moment."""
-        self._process = subprocess.Popen(
-            [*DIES_WITH_US, *command],
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            text=True,
-            errors="replace",
+        return self._adopt(
+            subprocess.Popen(
+                [*DIES_WITH_US, *command], stdin=stdin, stdout=stdout, stderr=stderr, text=True, errors="replace"
+            )
         )
+
+    def _adopt(self, process: subprocess.Popen[str]) -> subprocess.Popen[str]:
+        """Let `stop` know *process*."""
+        self._process = process
         if self._stopping.is_set():
-            self._process.send_signal(signal.SIGTERM)
-        return self._process
+            process.send_signal(signal.SIGTERM)
+        return process
+
+    def kill(self) -> None:
+        """End the program at once, whatever it was writing, and do not start it again."""
+        self._stopping.set()
+        if self._process and self._process.poll() is None:
+            self._process.kill()

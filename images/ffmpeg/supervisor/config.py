@@ -45,6 +45,12 @@ class Config:
     ended_retention_seconds: float
     recordings_root: Path | None
     recording_limits: Limits
+    push_port: int
+    sheds: bool
+
+    def source(self, application: str) -> str:
+        """Return where the streams of *application* are played."""
+        return f"{self.rtmp_source.rpartition('/')[0]}/{application}"
 
     @property
     def recording_file_bytes(self) -> int:
@@ -130,9 +136,11 @@ def from_environment(environment: Mapping[str, str]) -> Config:
         ladder=_ladder(environment.get("LADDER", '[{"name": "source"}]')),
         segment_seconds=_number(environment, "SEGMENT_SECONDS", 2),
         playlist_segments=_number(environment, "PLAYLIST_SEGMENTS", 10),
-        poll_seconds=_number(environment, "POLL_SECONDS", 1),
+        poll_seconds=_number(environment, "POLL_SECONDS", 2),
         ended_retention_seconds=_number(environment, "ENDED_RETENTION_SECONDS", 30),
         hls_root=_writable("HLS_ROOT", environment.get("HLS_ROOT", "/var/hls")),
         recordings_root=_writable("RECORDINGS_ROOT", recordings) if recordings else None,
         recording_limits=_limits(environment),
+        push_port=_number(environment, "MEDIA_PORT", 8090),
+        sheds=environment.get("SHED_RENDITIONS", "true") == "true",
     )

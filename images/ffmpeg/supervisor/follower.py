@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 import threading
+import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from .child import Child
 from .health import beat
@@ -20,6 +21,7 @@ class Follower(ABC):
 
     def __init__(self) -> None:
         self.answered = True
+        self.failures = 0  # of rounds, or of one stream in a round
 
     @abstractmethod
     def follow(self) -> None:
@@ -34,7 +36,10 @@ class Follower(ABC):
         """End everything that runs."""
 
     def round(self) -> None:
-        """Follow once; that the answers stay out, and that they come again, is noted once each."""
+        """Follow once; that the answers stay out, and that they come again, is noted once each.
+
+        Whatever else goes wrong is told with its traceback, and the next round tries again; this one has no heartbeat.
+        """
         try:
             self.follow()
         except NoAnswer as reason:
@@ -42,10 +47,27 @@ class Follower(ABC):
                 note("orchestrator", result="no answer", reason=str(reason))
             self.answered = False
             return
+        except Exception:
+            self.failed("a round")
+            return
         if not self.answered:
             note("orchestrator", result="answers again")
         self.answered = True
         beat()
+
+    def failed(self, what: str) -> None:
+        """Tell that *what* failed, from within the exception's handler."""
+        self.failures += 1
+        note("failure", what=what, traceback=traceback.format_exc())
+
+    def attempt(self, slug: str, act: Callable[[], None]) -> None:
+        """Do *act* for one stream; its failure is told and hurts no other stream."""
+        try:
+            act()
+        except NoAnswer:
+            raise
+        except Exception:
+            self.failed(slug)
 
     def run(self, event: str, every: float, **details: object) -> None:
         """Follow every so many seconds, until SIGTERM; the log calls it *event*, and begins with *details*."""

@@ -10,6 +10,7 @@ from http.client import HTTPException
 from typing import Any
 
 SLUG = re.compile(r"[A-Za-z0-9_-]{3,64}")
+APPLICATION = re.compile(r"[A-Za-z]{1,16}")
 RECORDING = re.compile(r"[A-Za-z0-9_-]{3,64}/\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ\.mp4")
 LARGEST_ANSWER = 1 << 20  # bytes
 
@@ -20,11 +21,15 @@ class NoAnswer(Exception):
 
 @dataclass(frozen=True)
 class Stream:
-    """One live stream. Who watches a *private* one has to be let in; one to *record* is kept on the disk."""
+    """One live stream. Who watches a *private* one has to be let in; one to *record* is kept on the disk.
+
+    *application* is the one under which nginx-rtmp has it.
+    """
 
     session: str
     private: bool = False
     record: bool = False
+    application: str = "live"
 
 
 @dataclass(frozen=True)
@@ -49,22 +54,31 @@ def asked(url: str, body: bytes | None = None) -> Any:
         raise NoAnswer(type(error).__name__) from None
 
 
-def fetch(url: str) -> Answer:
-    """Return what the orchestrator answers.
-
-    A slug becomes a folder and an argument, so the guide's rule is checked here once more.
+def fetch(url: str, told: dict[str, Any]) -> Answer:
+    """Tell the orchestrator what was found (*told*), and return what it answers.
 
     Raises:
         NoAnswer: no answer within 3 s, or one that can't be understood.
     """
     try:
-        said = asked(url)
-        streams = {s["slug"]: _stream(s) for s in said["streams"] if SLUG.fullmatch(s["slug"])}
+        said = asked(url, json.dumps(told).encode())
+        streams = dict(understood(stream) for stream in said["streams"] if SLUG.fullmatch(stream["slug"]))
         return Answer(streams, tuple(path for path in said.get("discards", []) if RECORDING.fullmatch(path)))
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise NoAnswer(type(error).__name__) from None
 
 
-def _stream(said: dict[str, Any]) -> Stream:
-    """Return one stream of the answer; what is not said to be public is private."""
-    return Stream(str(said["session"]), said.get("private") is not False, said.get("record") is True)
+def understood(said: dict[str, Any]) -> tuple[str, Stream]:
+    """Return one stream of the answer with its slug; what is not said to be public is private.
+
+    A slug becomes a folder and an argument, so the guide's rule is checked here once more.
+
+    Raises:
+        ValueError: the slug or the application breaks the rule.
+        KeyError, TypeError, AttributeError: it is no stream.
+    """
+    application = said.get("application", "live")
+    if not SLUG.fullmatch(said["slug"]) or not APPLICATION.fullmatch(application):
+        raise ValueError("no name of a stream")
+    private, record = said.get("private") is not False, said.get("record") is True
+    return said["slug"], Stream(str(said["session"]), private, record, application)

@@ -54,7 +54,7 @@ def command(source: str, target: Target, ca_file: str) -> list[str]:
     trust = ["-tls_verify", "1", "-ca_file", ca_file] if target.scheme == "rtmps" else []
     return [
         *("ffmpeg", "-nostdin", "-hide_banner", "-loglevel", "error", "-progress", "pipe:1", "-stats_period", "1"),
-        *("-rw_timeout", str(READ_TIMEOUT), "-i", f"{source}/{target.slug}"),
+        *("-rw_timeout", str(READ_TIMEOUT), "-i", f"{source.rpartition('/')[0]}/{target.application}/{target.slug}"),
         *("-map", "0:v:0", "-map", "0:a:0?", "-c", "copy", "-f", "flv", "-flvflags", "no_duration_filesize"),
         *("-rw_timeout", str(READ_TIMEOUT), *trust, "-rtmp_app", target.app, "-fpre", "/dev/stdin", target.url),
     ]

@@ -42,4 +42,12 @@ def forget(root: Path, running: Collection[Path], seconds: float) -> Iterator[st
 
 def _last_change(folder: Path) -> float:
     """Return when (seconds since 1970) something under *folder* changed last."""
-    return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+    return max((_changed(path) for path in (folder, *folder.rglob("*"))), default=0.0)
+
+
+def _changed(path: Path) -> float:
+    """Return when *path* changed last; what was renamed or removed meanwhile did so just now."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()

@@ -21,7 +21,7 @@ class Recorder(Child):
     def __init__(self, config: Config, root: Path, slug: str, stream: Stream) -> None:
         self._config = config
         self._folder = root / slug
-        self._url = f"{config.rtmp_source}/{slug}"
+        self._url = f"{config.source(stream.application)}/{slug}"
         self.file: Path | None = None
         super().__init__(slug, stream.session)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
-from .live import SLUG, NoAnswer, asked
+from .live import APPLICATION, SLUG, NoAnswer, asked
 
 Address = IPv4Address | IPv6Address
 Networks = tuple[IPv4Network | IPv6Network, ...]
@@ -42,6 +42,7 @@ class Target:
     port: int
     app: str
     stream_key: str = field(repr=False)
+    application: str = "live"  # of ours, from which it is taken
 
     @property
     def url(self) -> str:
@@ -52,11 +53,13 @@ class Target:
 def _target(said: dict[str, Any]) -> Target | None:
     """Return one target of the answer, if it is one."""
     server = SERVER.fullmatch(said["server"])
-    if not (server and SLUG.fullmatch(said["slug"]) and KEY.fullmatch(said["stream_key"])):
+    application = said.get("application", "live")
+    names = SLUG.fullmatch(said["slug"]) and APPLICATION.fullmatch(application)
+    if not (server and names and KEY.fullmatch(said["stream_key"])):
         return None
     port = int(server["port"] or PORTS[server["scheme"]])
     where = (server["scheme"], server["host"], port, server["app"])
-    return Target(said["slug"], str(said["session"]), *where, said["stream_key"])
+    return Target(said["slug"], str(said["session"]), *where, said["stream_key"], application)
 
 
 def fetch(url: str) -> dict[str, Target]:

@@ -26,8 +26,9 @@ class Orchestrator:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 outer.heard.append(json.loads(body))
-                self.send_response(204)
+                self.send_response(outer.status)
                 self.end_headers()
+                self.wfile.write(json.dumps(outer.said).encode())
 
             def log_message(self, *_: object) -> None:
                 pass

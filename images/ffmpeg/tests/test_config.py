@@ -27,10 +27,12 @@ def test_defaults(good: dict[str, str], tmp_path: Path) -> None:
         ladder=(Rendition("source"),),
         segment_seconds=2,
         playlist_segments=10,
-        poll_seconds=1,
+        poll_seconds=2,
         ended_retention_seconds=30,
         recordings_root=None,
         recording_limits=Limits(days=14, total=10_240 * MEGABYTE, free=1024 * MEGABYTE),
+        push_port=8090,
+        sheds=True,
     )
 
 

@@ -5,26 +5,21 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from answering import Orchestrator
 from supervisor.__main__ import Supervisor
 from supervisor.config import from_environment
+from supervisor.live import Stream
+from supervisor.pipeline import Pipeline
 
 ENVIRONMENT = {
     "STREAMS_URL": "http://127.0.0.1:1/streams",
     "RTMP_SOURCE": "rtmp://127.0.0.1:1/live",
 }
-
-
-def answer(*streams: dict[str, object]) -> str:
-    return json.dumps({"streams": streams})
-
-
-H264 = {"codec_type": "video", "codec_name": "h264", "height": 720}
-AAC = {"codec_type": "audio", "codec_name": "aac"}
 
 
 def says(orchestrator: Orchestrator, *streams: dict[str, object], discards: tuple[str, ...] = ()) -> None:
@@ -33,20 +28,41 @@ def says(orchestrator: Orchestrator, *streams: dict[str, object], discards: tupl
 
 @pytest.fixture
 def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An ffprobe that finds a stream and an ffmpeg that notes its life; the real ones are the checklist's business."""
+    """A packager and an ffmpeg that note their lives; what the real ones do is the live tests' business."""
     folder = tmp_path / "tools"
     folder.mkdir()
-    (folder / "ffprobe").write_text(f"#!/bin/sh\necho '{answer(H264, AAC)}'\n")
-    (folder / "ffmpeg").write_text(
-        "#!/bin/sh\n"
+    lives = (
         f"trap 'echo ended >>{tmp_path}/notes; exit 0' TERM\n"
-        f'echo begun $$ $0 "$@" >>{tmp_path}/notes\n'
+        "%s\n"
+        f'echo begun $$ $0 "$@" $job >>{tmp_path}/notes\n'
+        "%s\n"
         "while :; do sleep 0.05; done\n"
     )
+    attached = """echo '{"attached": true}'; echo '{"facts": {"width": 1}, "problems": [], "encoder": {}}'"""
+    (folder / "packager").write_text("#!/bin/sh\n" + lives % ("""echo '{"ready": true}'; read -r job""", attached))
+    (folder / "ffmpeg").write_text("#!/bin/sh\n" + lives % ("", ""))
     for tool in folder.iterdir():
         tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setattr("supervisor.pipeline.COMMAND", ["packager"])
     return tmp_path / "notes"
+
+
+Supervise = Callable[[dict[str, str]], Supervisor]
+
+
+@pytest.fixture
+def supervise() -> Iterator[Supervise]:
+    """Make supervisors, and end what they began."""
+    made: list[Supervisor] = []
+
+    def make(settings: dict[str, str]) -> Supervisor:
+        made.append(Supervisor(from_environment(ENVIRONMENT | settings)))
+        return made[-1]
+
+    yield make
+    for supervisor in made:
+        supervisor.stop()
 
 
 def noted(notes: Path, count: int, seconds: float = 8) -> list[str]:
@@ -59,10 +75,12 @@ def noted(notes: Path, count: int, seconds: float = 8) -> list[str]:
     raise AssertionError(f"only {lines} within {seconds} s")
 
 
-def test_a_stream_begins_survives_silence_and_ends(tmp_path: Path, tools: Path, orchestrator: Orchestrator) -> None:
+def test_a_stream_begins_survives_silence_and_ends(
+    tmp_path: Path, tools: Path, orchestrator: Orchestrator, supervise: Supervise
+) -> None:
     root = tmp_path / "hls"
     root.mkdir()
-    supervisor = Supervisor(from_environment(ENVIRONMENT | {"HLS_ROOT": str(root), "STREAMS_URL": orchestrator.url}))
+    supervisor = supervise({"HLS_ROOT": str(root), "STREAMS_URL": orchestrator.url})
     says(orchestrator, {"slug": "bob", "session": "1"})
     supervisor.round()
     supervisor.round()
@@ -82,18 +100,21 @@ def test_a_stream_begins_survives_silence_and_ends(tmp_path: Path, tools: Path, 
     assert all(pipeline.ended for pipeline in supervisor.pipelines.values())
 
 
-def test_ffmpeg_that_dies_is_run_again(tmp_path: Path, tools: Path, orchestrator: Orchestrator) -> None:
-    supervisor = Supervisor(
-        from_environment(ENVIRONMENT | {"HLS_ROOT": str(tmp_path), "STREAMS_URL": orchestrator.url})
-    )
+def test_a_packager_that_dies_is_run_again_and_it_is_told(
+    tmp_path: Path, tools: Path, orchestrator: Orchestrator, supervise: Supervise
+) -> None:
+    supervisor = supervise({"HLS_ROOT": str(tmp_path), "STREAMS_URL": orchestrator.url})
     says(orchestrator, {"slug": "bob", "session": "1"})
     supervisor.round()
     os.kill(int(noted(tools, 1)[0].split()[1]), 9)
     assert noted(tools, 2)[1].startswith("begun")
+    assert {"code": "restarted", "count": 1} in supervisor.pipelines["bob"].report()["problems"]
     supervisor.stop()
 
 
-def test_what_an_earlier_supervisor_left_is_removed_after_a_while(tmp_path: Path, orchestrator: Orchestrator) -> None:
+def test_what_an_earlier_supervisor_left_is_removed_after_a_while(
+    tmp_path: Path, orchestrator: Orchestrator, supervise: Supervise
+) -> None:
     for name, age in (("public/old-stream", 60), ("private/older", 90), ("private/new-stream", 5), ("public/x", 60)):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "index.m3u8").touch()
@@ -101,7 +122,7 @@ def test_what_an_earlier_supervisor_left_is_removed_after_a_while(tmp_path: Path
             os.utime(path, (time.time() - age,) * 2)
     (tmp_path / "former-version").mkdir()
     (tmp_path / "former-version" / "index.m3u8").touch()
-    Supervisor(from_environment(ENVIRONMENT | {"HLS_ROOT": str(tmp_path), "STREAMS_URL": orchestrator.url})).round()
+    supervise({"HLS_ROOT": str(tmp_path), "STREAMS_URL": orchestrator.url}).round()
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*")} == {"private/new-stream", "public/x"}
     assert {path.name for path in tmp_path.iterdir()} == {"public", "private"}
 
@@ -115,30 +136,32 @@ def settled(supervisor: Supervisor, done: Callable[[], bool], seconds: float = 8
 
 
 def test_a_stream_that_becomes_private_leaves_nothing_public(
-    tmp_path: Path, tools: Path, orchestrator: Orchestrator
+    tmp_path: Path, tools: Path, orchestrator: Orchestrator, supervise: Supervise
 ) -> None:
     root = tmp_path / "hls"
     root.mkdir()
-    supervisor = Supervisor(from_environment(ENVIRONMENT | {"HLS_ROOT": str(root), "STREAMS_URL": orchestrator.url}))
+    supervisor = supervise({"HLS_ROOT": str(root), "STREAMS_URL": orchestrator.url})
     for private, here, there in (
         (False, "public", "private"),
         (True, "private", "public"),
         (False, "public", "private"),
     ):
         says(orchestrator, {"slug": "bob", "session": "1", "private": private})
-        settled(supervisor, lambda here=here: (root / here / "bob").exists())
+        (root / there / "bob").mkdir(exist_ok=True)
+        settled(supervisor, lambda here=here: tools.exists() and f"{root}/{here}/bob" in tools.read_text())
+        tools.unlink()
         assert not (root / there / "bob").exists()
     supervisor.stop()
 
 
 def test_what_asks_for_it_is_recorded_beside_what_is_shown(
-    tmp_path: Path, tools: Path, orchestrator: Orchestrator
+    tmp_path: Path, tools: Path, orchestrator: Orchestrator, supervise: Supervise
 ) -> None:
     hls, disk = tmp_path / "hls", tmp_path / "disk"
     hls.mkdir()
     disk.mkdir()
     settings = {"HLS_ROOT": str(hls), "STREAMS_URL": orchestrator.url, "RECORDINGS_ROOT": str(disk)}
-    supervisor = Supervisor(from_environment(ENVIRONMENT | settings))
+    supervisor = supervise(settings)
     says(
         orchestrator, {"slug": "bob", "session": "1", "record": True}, {"slug": "eve", "session": "2", "record": False}
     )
@@ -159,6 +182,7 @@ def test_nothing_is_recorded_where_there_is_no_room(
     tmp_path: Path,
     tools: Path,
     orchestrator: Orchestrator,
+    supervise: Supervise,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -168,7 +192,7 @@ def test_nothing_is_recorded_where_there_is_no_room(
     hls.mkdir()
     disk.mkdir()
     settings = {"HLS_ROOT": str(hls), "STREAMS_URL": orchestrator.url, "RECORDINGS_ROOT": str(disk)}
-    supervisor = Supervisor(from_environment(ENVIRONMENT | settings))
+    supervisor = supervise(settings)
     says(orchestrator, {"slug": "bob", "session": "1", "record": True})
     supervisor.round()
     supervisor.round()
@@ -183,7 +207,9 @@ def test_nothing_is_recorded_where_there_is_no_room(
     supervisor.stop()
 
 
-def test_a_recording_that_somebody_deleted_goes(tmp_path: Path, orchestrator: Orchestrator) -> None:
+def test_a_recording_that_somebody_deleted_goes(
+    tmp_path: Path, orchestrator: Orchestrator, supervise: Supervise
+) -> None:
     hls, disk = tmp_path / "hls", tmp_path / "disk"
     hls.mkdir()
     (disk / "bob").mkdir(parents=True)
@@ -191,5 +217,77 @@ def test_a_recording_that_somebody_deleted_goes(tmp_path: Path, orchestrator: Or
         (disk / "bob" / name).touch()
     settings = {"HLS_ROOT": str(hls), "STREAMS_URL": orchestrator.url, "RECORDINGS_ROOT": str(disk)}
     says(orchestrator, discards=("bob/2026-01-01T00-00-00Z.mp4", "eve/2026-01-01T00-00-00Z.mp4"))
-    Supervisor(from_environment(ENVIRONMENT | settings)).round()
+    supervise(settings).round()
     assert [path.name for path in disk.glob("*/*")] == ["2026-01-02T00-00-00Z.mp4"]
+
+
+def test_whoever_is_pushed_runs_before_the_poll_knows_and_until_it_should(
+    tmp_path: Path, tools: Path, orchestrator: Orchestrator, supervise: Supervise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor = supervise({"HLS_ROOT": str(tmp_path), "STREAMS_URL": orchestrator.url})
+    assert supervisor.push("bob", Stream("1"))
+    supervisor.round()
+    assert [(p.session, p.stopping) for p in supervisor.pipelines.values()] == [("1", False)]
+    assert supervisor.push("bob", Stream("2")), "a newcomer takes over at once"
+    assert [(p.session, p.stopping) for p in supervisor.pipelines.values()] == [("2", False)]
+    monkeypatch.setattr("supervisor.__main__.BELIEVED", -1.0)
+    supervisor.push("bob", Stream("2"))
+    settled(supervisor, lambda: not supervisor.pipelines)
+    supervisor.stop()
+
+
+def test_what_packagers_find_is_told(
+    tmp_path: Path, tools: Path, orchestrator: Orchestrator, supervise: Supervise
+) -> None:
+    supervisor = supervise({"HLS_ROOT": str(tmp_path), "STREAMS_URL": orchestrator.url})
+    says(orchestrator, {"slug": "bob", "session": "1"})
+    settled(supervisor, lambda: any(told["reports"] and told["reports"][0]["facts"] for told in orchestrator.heard))
+    told = orchestrator.heard[-1]
+    assert told["reports"] == [{"session": "1", "facts": {"width": 1}, "problems": []}]
+    assert told["host"].keys() == {"encode_more", "carry_more", "load_percent", "failures"}
+    supervisor.stop()
+
+
+def test_a_stream_that_fails_in_any_way_is_told_and_hurts_no_other(
+    tmp_path: Path,
+    tools: Path,
+    orchestrator: Orchestrator,
+    supervise: Supervise,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Failing(Pipeline):
+        def __init__(self, config: Any, slug: str, *arguments: Any, **options: Any) -> None:
+            if slug == "bob":
+                raise OverflowError("width")
+            super().__init__(config, slug, *arguments, **options)
+
+    monkeypatch.setattr("supervisor.__main__.Pipeline", Failing)
+    supervisor = supervise({"HLS_ROOT": str(tmp_path), "STREAMS_URL": orchestrator.url})
+    says(orchestrator, {"slug": "bob", "session": "1"}, {"slug": "eve", "session": "2"})
+    supervisor.round()
+    assert supervisor.pipelines.keys() == {"eve"}
+    supervisor.round()
+    assert orchestrator.heard[-1]["host"]["failures"] == 1
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert any("OverflowError: width" in line.get("traceback", "") for line in lines)
+    supervisor.stop()
+
+
+def test_a_round_that_fails_in_any_way_is_told_and_has_no_heartbeat(
+    tmp_path: Path,
+    orchestrator: Orchestrator,
+    supervise: Supervise,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    beats: list[int] = []
+    monkeypatch.setattr("supervisor.follower.beat", lambda: beats.append(1))
+    supervisor = supervise({"HLS_ROOT": str(tmp_path), "STREAMS_URL": orchestrator.url})
+    with monkeypatch.context() as broken:
+        broken.setattr("supervisor.places.forget", lambda *_: 1 / 0)
+        supervisor.round()
+    assert beats == []
+    assert "ZeroDivisionError" in capsys.readouterr().out
+    supervisor.round()
+    assert beats == [1]

@@ -137,6 +137,7 @@ class House:
             "RECORDINGS_ROOT": str(self.recordings),
             "LADDER": json.dumps(LADDER),
             "ENDED_RETENTION_SECONDS": "3",
+            "SHED_RENDITIONS": "false",  # how busy this machine is decides one test, not all of them
         } | settings
         self.app.media_url = f"http://127.0.0.1:{self.media_port}"
         with (self.root / "log").open("ab") as log:
@@ -144,6 +145,15 @@ class House:
                 [sys.executable, "-m", "supervisor"], env=environment, stdout=log, stderr=subprocess.STDOUT
             )
         return self.supervisor
+
+    def listens(self) -> None:
+        """Wait until the supervisor hears of publishers at once."""
+
+        def answers() -> bool:
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", self.media_port)) == 0
+
+        eventually(answers, 10, "the supervisor answers")
 
     def publish(self, slug: str, *, sound: bool = True, picture: bool = True) -> subprocess.Popen[Any]:
         inputs, codecs = [], []
@@ -180,14 +190,29 @@ class House:
 
     def encoders(self) -> list[int]:
         """Return the pids of the ffmpegs that write into this house."""
+        return self._processes(lambda words, _: words.startswith(b"ffmpeg\0") and str(self.hls).encode() in words)
+
+    def packagers(self) -> list[int]:
+        """Return the pids of the packagers that have a stream, oldest first."""
+        ours = str(self.supervisor.pid) if self.supervisor else ""
+
+        def has_a_stream(words: bytes, process: Path) -> bool:
+            parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+            sockets = any("socket:" in str(link.readlink()) for link in (process / "fd").iterdir())
+            return b"supervisor.packager" in words and parent == ours and sockets
+
+        return sorted(self._processes(has_a_stream))
+
+    @staticmethod
+    def _processes(wanted: Callable[[bytes, Path], bool]) -> list[int]:
+        """Return the pids of the processes that are *wanted*, by their command line and their place in /proc."""
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             try:
-                words = (process / "cmdline").read_bytes()
+                if wanted((process / "cmdline").read_bytes(), process):
+                    found.append(int(process.name))
             except (FileNotFoundError, ProcessLookupError):
                 continue
-            if words.startswith(b"ffmpeg\0") and str(self.hls).encode() in words:
-                found.append(int(process.name))
         return found
 
     def close(self) -> None:

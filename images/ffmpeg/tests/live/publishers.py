@@ -74,7 +74,8 @@ class Clip:
 class Row:
     """One input. *expect* is facts that the supervisor finds out, *problems* the codes that it tells.
 
-    *application* and *playpath* are what the encoder has in its two fields, with {slug} in them.
+    *application* and *playpath* are what the encoder has in its two fields, with {slug} in them. It plays
+    within 5 s, and is watched for *seconds*.
     """
 
     name: str
@@ -86,6 +87,8 @@ class Row:
     playpath: str = "{slug}"
     expect: dict[str, Any] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    offers: tuple[str, ...] = ("source", "240p")  # what viewers can choose in the end
+    seconds: float = 14.0  # after which all of this is to be true
 
     @property
     def by_ffmpeg(self) -> bool:
@@ -194,7 +197,9 @@ def publish(row: Row, server: str, slug: str, folder: Path, seconds: float = 360
 
 def _coded(name: str, codec: str, *options: str, problem: str = "video_codec") -> Row:
     """Return a row with a picture that is not H.264."""
-    return Row(name, Clip(video=options, seconds=10), expect={"video_codec": codec}, problems=(problem,))
+    return Row(
+        name, Clip(video=options, seconds=10), expect={"video_codec": codec}, problems=(problem,), offers=(), seconds=7
+    )
 
 
 def _heard(name: str, codec: str, *options: str, problem: str, **facts: Any) -> Row:
@@ -221,19 +226,29 @@ TABLE = [
         Clip(video=h264(keyframes=250), seconds=25),
         expect=PLAIN | {"keyframe_seconds": 8.33},
         problems=("keyframes_far",),
+        seconds=20,
     ),
     Row(
         "keyframes_20_s",
         Clip(video=h264(keyframes=600), seconds=60),
         expect=PLAIN | {"keyframe_seconds": 20},
-        problems=("keyframes_far",),
+        problems=("keyframes_missing",),
+        offers=("240p",),
+        seconds=28,
     ),
-    Row("keyframe_once", Clip(video=h264(keyframes=99999), seconds=60), expect=PLAIN, problems=("keyframes_missing",)),
+    Row(
+        "keyframe_once",
+        Clip(video=h264(keyframes=99999), seconds=60),
+        expect=PLAIN,
+        problems=("keyframes_missing",),
+        offers=("240p",),
+    ),
     Row(
         "intra_refresh",
         Clip(video=h264("-x264-params", "intra-refresh=1:keyint=60:bframes=0"), seconds=60),
         expect=PLAIN,
         problems=("keyframes_missing",),
+        offers=("240p",),
     ),
     # Pictures that browsers don't show
     Row(
@@ -241,18 +256,21 @@ TABLE = [
         Clip(video=h264("-profile:v", "high444", "-pix_fmt", "yuv444p")),
         expect=PLAIN | {"pixel_format": "yuv444p"},
         problems=("pixel_format",),
+        offers=("240p",),
     ),
     Row(
         "yuv422",
         Clip(video=h264("-profile:v", "high422", "-pix_fmt", "yuv422p")),
         expect=PLAIN | {"pixel_format": "yuv422p"},
         problems=("pixel_format",),
+        offers=("240p",),
     ),
     Row(
         "ten_bit",
         Clip(video=h264("-profile:v", "high10", "-pix_fmt", "yuv420p10le")),
         expect=PLAIN | {"pixel_format": "yuv420p10le"},
         problems=("pixel_format",),
+        offers=("240p",),
     ),
     Row(
         "interlaced",
@@ -262,6 +280,7 @@ TABLE = [
         ),
         expect=PLAIN | {"frame_rate": 25},
         problems=("interlaced",),
+        offers=("240p",),
     ),
     _coded("hevc", "HEVC", "-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error:keyint=60"),
     _coded("av1", "AV1", "-c:v", "libsvtav1", "-preset", "12", "-g", "60", "-svtav1-params", "lp=2"),
@@ -273,7 +292,13 @@ TABLE = [
     _heard("g711", "G.711", "-c:a", "pcm_alaw", "-ar", "8000", "-ac", "1", problem="audio_codec"),
     _heard("mp3", "MP3", "-c:a", "libmp3lame", "-ar", "44100", problem="audio_converted", sample_rate=44100),
     _heard("aac_51", "AAC", "-c:a", "aac", "-ac", "6", "-b:a", "256k", problem="audio_channels", channels=6),
-    Row("radio", Clip(picture=""), expect={"audio_codec": "AAC"}, problems=("no_picture",)),
+    Row(
+        "radio",
+        Clip(picture=""),
+        expect={"audio_codec": "AAC", "video_codec": None},
+        problems=("no_picture",),
+        offers=("source",),
+    ),
     Row("video_only", Clip(sound=""), expect={"video_codec": "H.264"}, problems=("no_sound",)),
     # What it says of itself
     Row(
@@ -287,23 +312,32 @@ TABLE = [
     Row("declared_too_little", bends=(sender.described(videodatarate=75.0),), expect=PLAIN | {"bitrate_kbps": 800}),
     Row("undescribed", bends=(sender.undescribed,), expect=PLAIN),
     Row("nonsense", bends=(sender.described(**NONSENSE),), expect=PLAIN),
-    Row("garbled", bends=(sender.garbled,), problems=("unreadable",)),
+    Row("garbled", bends=(sender.garbled,), problems=("unreadable",), offers=()),
     Row("headers_repeated", bends=(sender.headers_repeated,), expect=PLAIN | {"jumps": 0}),
     # What changes on the way, after ten seconds
-    Row("size_changes", other=SMALL, expect=PLAIN | {"width": 320, "height": 240}, problems=("size_changed",)),
-    Row("leap_10_min", bends=(sender.leap(10, 600),), expect={"jumps": 1}, problems=("timestamps_jumped",)),
-    Row("leap_hour", bends=(sender.leap(10, 3600),), expect={"jumps": 1}, problems=("timestamps_jumped",)),
+    Row(
+        "size_changes",
+        other=SMALL,
+        expect=PLAIN | {"width": 320, "height": 240},
+        problems=("size_changed",),
+        offers=("source",),
+        seconds=20,
+    ),
+    Row("leap_10_min", bends=(sender.leap(10, 600),), expect={"jumps": 1}, problems=("timestamps_jumped",), seconds=18),
+    Row("leap_hour", bends=(sender.leap(10, 3600),), expect={"jumps": 1}, problems=("timestamps_jumped",), seconds=18),
     Row(
         "leap_10_min_back",
         bends=(sender.begin_with(3600_000), sender.leap(10, -600)),
         expect={"jumps": 1},
         problems=("timestamps_jumped",),
+        seconds=18,
     ),
     Row(
         "leap_hour_back",
         bends=(sender.begin_with(3600_000), sender.leap(10, -3600)),
         expect={"jumps": 1},
         problems=("timestamps_jumped",),
+        seconds=18,
     ),
     Row(
         "sound_50_s_late",
@@ -317,9 +351,9 @@ TABLE = [
         expect={"audio_offset_seconds": -FIFTY},
         problems=("audio_offset",),
     ),
-    Row("silent_7_s", bends=(sender.stall(10, 7),), expect=PLAIN, problems=("no_data",)),
-    Row("gap_7_s", bends=(sender.gap(10, 7),), expect=PLAIN, problems=("no_data",)),
-    Row("silent_for_good", bends=(sender.stall(10, 600),), problems=("no_data",)),
+    Row("silent_7_s", bends=(sender.stall(10, 7),), expect=PLAIN, problems=("no_data",), seconds=24),
+    Row("gap_7_s", bends=(sender.gap(10, 7),), expect=PLAIN, problems=("no_data",), seconds=24),
+    Row("silent_for_good", bends=(sender.stall(10, 600),), problems=("no_data",), seconds=18),
     # What held before, and has to
     Row("b_frames", Clip(video=h264("-bf", "3")), expect=PLAIN),
     Row("odd_size", Clip(picture=picture("638x358")), expect=PLAIN | {"width": 638, "height": 358}),
@@ -343,7 +377,7 @@ TABLE = [
     Row("ultra_wide", Clip(picture=picture("1280x360")), expect=PLAIN | {"width": 1280}),
     Row("wrap_24_bit", bends=(sender.begin_with(WRAP - 8000),), expect=PLAIN | {"jumps": 0}),
     Row("message_4_mib", bends=(sender.padded((4 << 20) - 64),), expect=PLAIN),
-    Row("double_slash", playpath="/{slug}", expect=PLAIN),
+    Row("double_slash", application="live/", expect=PLAIN),
     Row("full_rate", Clip(video=h264(kbps=1500), seconds=60), expect=PLAIN | {"bitrate_kbps": 1600}),
 ]
 ROWS = {row.name: row for row in TABLE}

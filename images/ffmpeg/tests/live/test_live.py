@@ -61,8 +61,9 @@ def test_the_master_playlist_tells_the_truth(house: House) -> None:
     house.live = {"alice": "s1"}
     house.supervise()
     plays(house, "alice")
-    master = (house.hls / "public" / "alice" / "index.m3u8").read_text(encoding="utf-8")
-    variants = re.findall(r"#EXT-X-STREAM-INF:(.*)\n(.*)", master)
+    master = house.hls / "public" / "alice" / "index.m3u8"
+    find = re.compile(r"#EXT-X-STREAM-INF:(.*)\n(.*)").findall
+    variants = house.eventually(lambda: len(found := find(master.read_text())) == 2 and found, 10, "both are told")
     assert [path for _, path in variants] == ["source/index.m3u8", "240p/index.m3u8"]
     assert ["RESOLUTION=640x360" in variants[0][0], "RESOLUTION=426x240" in variants[1][0]] == [True, True]
     for told, _ in variants:
@@ -77,8 +78,9 @@ def test_the_master_playlist_names_the_codecs(house: House) -> None:
     house.live = {"alice": "s1"}
     house.supervise()
     plays(house, "alice")
-    told = re.findall(r'CODECS="(.*)"', (house.hls / "public" / "alice" / "index.m3u8").read_text(encoding="utf-8"))
-    assert len(told) == 2
+    master = house.hls / "public" / "alice" / "index.m3u8"
+    find = re.compile(r'CODECS="(.*)"').findall
+    told = house.eventually(lambda: len(found := find(master.read_text())) == 2 and found, 10, "both are told")
     assert all(re.fullmatch(r"avc1\.[0-9a-f]{6},mp4a\.40\.2", codecs) for codecs in told)
 
 
@@ -91,29 +93,34 @@ def test_a_silent_stream_plays(house: House) -> None:
 
 
 @pytest.mark.slow
-def test_sound_alone_is_refused_and_said(house: House) -> None:
-    house.publish("radio", picture=False)
-    house.live = {"radio": "s1"}
-    house.supervise()
-    house.eventually(lambda: any(line.get("result") == "unplayable" for line in house.log()), 20, "it is said")
-    assert not (house.hls / "public" / "radio").exists()
-    house.live = {}
-    house.eventually(lambda: not house.encoders(), 5, "nothing runs")
-
-
-@pytest.mark.slow
 def test_an_ffmpeg_that_is_killed_comes_back(house: House) -> None:
     house.publish("alice")
     house.live = {"alice": "s1"}
     house.supervise()
     plays(house, "alice")
-    before = numbers(house.playlist("alice"))
-    names = set(re.findall(r"\S+\.ts$", house.playlist("alice"), re.M))
+    house.eventually(lambda: house.playlist("alice", "240p"), 10, "there is something encoded")
+    before = numbers(house.playlist("alice", "240p"))
+    names = set(re.findall(r"\S+\.ts$", house.playlist("alice", "240p"), re.M))
+    source = numbers(house.playlist("alice"))
     (pid,) = house.encoders()
     os.kill(pid, signal.SIGKILL)
     house.eventually(lambda: house.encoders() and house.encoders() != [pid], 15, "another ffmpeg runs")
-    house.eventually(lambda: numbers(house.playlist("alice"))[:1] > before[-1:], 15, "later segments come")
-    assert not names & set(re.findall(r"\S+\.ts$", house.playlist("alice"), re.M))
+    house.eventually(lambda: numbers(house.playlist("alice", "240p"))[-1:] > before[-1:], 15, "later segments come")
+    new = re.findall(r"\S+\.ts$", house.playlist("alice", "240p"), re.M)
+    assert len(new) == len(set(new)) and names <= set(new), "no name is used again"
+    assert numbers(house.playlist("alice"))[0] == source[0], "the copy went on"
+
+
+@pytest.mark.slow
+def test_a_packager_that_is_killed_comes_back_and_it_is_told(house: House) -> None:
+    house.publish("alice")
+    house.supervise()
+    house.live = {"alice": "s1"}
+    plays(house, "alice")
+    last = numbers(house.playlist("alice"))[-1]
+    os.kill(house.packagers()[0], signal.SIGKILL)
+    house.eventually(lambda: numbers(house.playlist("alice"))[:1] > [last], 15, "later segments come")
+    house.eventually(lambda: house.app.problems("alice").get("restarted") == {"count": 1}, 5, "it is told")
 
 
 @pytest.mark.slow

@@ -30,6 +30,23 @@ def test_obs_publishes_as_it_begins(house: House) -> None:
 
 
 @pytest.mark.slow
+def test_obs_plays_before_its_second_keyframe_and_is_told_what_to_set(house: House) -> None:
+    house.supervise()
+    house.listens()
+    publisher = house.obs("alice?key=secret")
+    house.eventually(lambda: house.live, 30, f"OBS publishes\n{publisher.tail()}")
+    house.eventually(lambda: house.playlist("alice", "240p"), 8, "a rendition plays")
+    assert not house.playlist("alice"), "the source has to wait for its second keyframe"
+    house.eventually(lambda: house.playlist("alice"), 12, "the source plays")
+    house.eventually(
+        lambda: house.app.problems("alice").get("keyframes_far") == {"seconds": pytest.approx(250 / 30, abs=0.5)},
+        12,
+        "it is told",
+    )
+    assert publisher.stop() == ""
+
+
+@pytest.mark.slow
 def test_obs_that_is_refused_sends_nothing(house: House) -> None:
     house.live = None
     publisher = house.obs("alice?key=secret")
