@@ -90,9 +90,14 @@ class Number:
     def settle(self, files: dict[str, Numbers]) -> None:
         """Go on in the file of *files* that is for this kind, from what it says; without room in memory."""
         file = files.get(self._kind)
-        if file is not None and file.takes(self._key):
+        if file is None or not file.takes(self._key):
+            return
+        try:
             self._value, self._timestamp = file.read_value(self._key)  # type: ignore[no-untyped-call]  # as above
-            self._file = file
+        except Exception:  # damaged since it was opened; metrics are never a reason not to serve
+            log.exception("a metric is not counted: its file can't be used")
+            return
+        self._file = file
 
     def _write(self) -> None:
         """Let the other workers see the number."""

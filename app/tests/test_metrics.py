@@ -17,7 +17,7 @@ import pytest
 from callers import PROXY, STRANGER
 from flask import Flask
 from flask.testing import FlaskClient
-from orchestrator import shared_counts
+from orchestrator import events, shared_counts
 from people import Person
 from prometheus_client.mmap_dict import mmap_key
 
@@ -168,6 +168,15 @@ def ask(port: int, method: str, path: str, body: str | None = None) -> tuple[int
         return answer.status, answer.read().decode()
 
 
+def wait_for_workers(log: Path) -> None:
+    """Wait until both workers have begun, and had a moment to take their places."""
+    deadline = time.monotonic() + 30
+    while log.read_text().count("Booting worker") < 2:
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
+    time.sleep(1)
+
+
 def kill_a_worker(log: Path) -> None:
     """Kill the worker that started first, and wait for the one that takes its place."""
     booted = r"Booting worker with pid: (\d+)"
@@ -299,6 +308,7 @@ def test_without_room_to_count_it_serves(
 
 def test_a_worker_comes_back_whatever_became_of_its_files(server: tuple[int, Path], folder: Path) -> None:
     port, log = server
+    wait_for_workers(log)
     for file in folder.iterdir():
         file.unlink()  # the other worker has it in its memory, and would die with a file that shrinks (mmap(2), SIGBUS)
         file.write_bytes(b"\xff" * 100)
@@ -312,6 +322,27 @@ def test_a_worker_comes_back_whatever_became_of_its_files(server: tuple[int, Pat
     status, text = ask(port, "GET", "/metrics")
     assert (status, parsed(text)["active_streams"]) == (200, 0)
     assert "metrics are not counted" in log.read_text()
+
+
+def test_a_file_that_shrinks_while_a_place_is_taken_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    events.configure("INFO")
+
+    class Shrunk(shared_counts.Numbers):
+        def read_value(self, key: str) -> tuple[float, float]:
+            raise IndexError("mmap slice assignment is wrong size")
+
+    waits = shared_counts.Worker()
+    monkeypatch.setattr(shared_counts, "_worker", waits)
+    number = shared_counts.Number("counter", "name", "name", [], [], "help")
+    number.inc(2)
+    file = Shrunk(tmp_path / "counter_0.db", 4096)
+    number.settle({"counter": file})
+    file.close()
+    number.inc(1)
+    assert number.get() == 3
+    assert "not counted" in capsys.readouterr().out
 
 
 def test_a_file_that_is_full_takes_no_more_and_loses_nothing(tmp_path: Path) -> None:
