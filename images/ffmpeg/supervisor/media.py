@@ -14,7 +14,6 @@ from av.audio.resampler import AudioResampler
 from . import flv
 from .rtmp import AUDIO, VIDEO
 
-MILLISECOND = Fraction(1, 1000)
 CLOCK = Fraction(1, 90_000)
 SHOWN_BY_BROWSERS = frozenset({"yuv420p", "yuvj420p"})
 LIBAV = {"AAC": "aac", "MP3": "mp3"}  # what libav calls the sounds that it decodes for us

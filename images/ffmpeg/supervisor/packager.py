@@ -127,6 +127,7 @@ class Packager:
         self.picture: media.Picture | None = None
         self.frame: Any = None  # a decoded keyframe that waits to become a thumbnail
         self.copy: Copy | None = None
+        self.source_codecs = ""  # RFC 6381, of what is copied
         self.sound: media.Sound | None = None
         self.encoder: Encoder | None = None
         self.leaving: list[tuple[Encoder, float]] = []
@@ -353,11 +354,11 @@ class Packager:
         first = message.payload if self.format.picture is not None else b""
         muxer = media.Muxer(self.format.picture, configuration if self.format.sound else None, first)
         picture = self.picture
-        if not self.shown_by_browsers:
-            self.package.drop(name)
+        self.source_codecs = ",".join(part for part in (picture.codec if picture else "", codec) if part)
+        if self.shown_by_browsers:
+            self._offer_source()
         else:
-            codecs = ",".join(part for part in (picture.codec if picture else "", codec) if part)
-            self.package.describe(name, picture.width if picture else 0, picture.height if picture else 0, codecs)
+            self.package.drop(name)
         series = Series(self.package.folder_of(name), self.prefix, self.package.next_number([name]))
         self.copy = Copy(series, muxer, moment, self.job.segment_seconds, OFFSET, self._copied)
 
@@ -400,15 +401,12 @@ class Packager:
             if self.encoder is None:
                 note("stream", slug=self.job.slug, result="source can't be cut")
         elif was_uncut and not self.copy.uncut and self.shown_by_browsers:
-            self._offer_again()
+            self._offer_source()
 
-    def _offer_again(self) -> None:
-        """Offer a source that can be cut again."""
-        if self.picture and self.format:
-            aac = flv.aac_config(self.format.configuration) if self.format.sound == "AAC" and not self.sound else None
-            sound = f"mp4a.40.{aac.object_type if aac else 2}" if self.format.sound else ""
-            codecs = ",".join(part for part in (self.picture.codec, sound) if part)
-            self.package.describe(self.job.ladder[0].name, self.picture.width, self.picture.height, codecs)
+    def _offer_source(self) -> None:
+        """Offer the source as it came."""
+        width, height = self.picture[:2] if self.picture else (0, 0)
+        self.package.describe(self.job.ladder[0].name, width, height, self.source_codecs)
 
     # Encoding
 
@@ -493,11 +491,8 @@ class Packager:
             rung = next(r for r in encoder.rungs if r.name == one.name)
             file = Path(one.file).name
             path = self.package.folder / rung.name / file
-            if rung.name not in self.package.renditions or not self.package.renditions[rung.name].count:
-                codecs = media.codecs_of(path)
-                self.package.describe(rung.name, rung.width, rung.height, codecs)
-            rendition = self.package.renditions[rung.name]
-            if (rendition.width, rendition.height) != (rung.width, rung.height):
+            known = self.package.renditions.get(rung.name)
+            if known is None or not known.count or (known.width, known.height) != (rung.width, rung.height):
                 self.package.describe(rung.name, rung.width, rung.height, media.codecs_of(path))
             start, end = encoder.base + round(one.start * 1000), encoder.base + round(one.end * 1000)
             if end > start:
