@@ -33,15 +33,17 @@ def test_a_rehearsal_shows_what_would_change_and_no_secret(controller: Controlle
     host.check_output(
         "cp /etc/streamkeep/secrets/jwt_secret /root/ && truncate --size 0 /etc/streamkeep/secrets/jwt_secret"
     )
-    done = controller.run(
-        "--check", "--diff", "-vvv", "-e", '{"streamkeep_api_rate_limit": 61}', "--tags", "secrets,stack"
-    )
-    assert done.succeeded
-    assert "+API_RATE_LIMIT_PER_MINUTE=61" in done.output
-    assert done.changes == 2  # the emptied secret and the settings
-    assert not any(secret in done.output + done.errors for secret in secrets)
-    assert host.check_output("cat /etc/streamkeep/secrets/jwt_secret") == ""
-    host.check_output("cp /root/jwt_secret /etc/streamkeep/secrets/ && rm /root/jwt_secret")
+    try:
+        done = controller.run(
+            "--check", "--diff", "-vvv", "-e", '{"streamkeep_api_rate_limit": 61}', "--tags", "secrets,stack"
+        )
+        assert done.succeeded
+        assert "+API_RATE_LIMIT_PER_MINUTE=61" in done.output
+        assert done.changes == 2  # the emptied secret and the settings
+        assert not any(secret in done.output + done.errors for secret in secrets)
+        assert host.check_output("cat /etc/streamkeep/secrets/jwt_secret") == ""
+    finally:  # the app can do nothing without it, nor can any probe after this
+        host.check_output("cp /root/jwt_secret /etc/streamkeep/secrets/ && rm /root/jwt_secret")
     reads = "docker exec python-orchestrator flask streamkeep live"
     eventually(lambda: host.run(reads).rc == 0, 30, "the app reads the secret that is back")
 
