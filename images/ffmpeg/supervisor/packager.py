@@ -1,8 +1,9 @@
 """`python3 -m supervisor.packager`: one live stream's way from RTMP to HLS, in a process of its own.
 
 It reads its job, one line of JSON, from standard input. On standard output it tells {"ready": true} when it can take
-one, {"attached": true} as soon as nothing of the stream can be missed, and every two seconds what it measured. What a
-stranger sends can end this process and no other.
+one, {"attached": true} as soon as nothing of the stream can be missed, and every two seconds what it measured. It ends
+with 0 when the stream is over, and with another code when it may go on. What a stranger sends can end this process and
+no other.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ from .log import note
 from .package import Package
 from .playlists import Series
 from .rates import Rates
-from .rtmp import AUDIO, DATA, VIDEO, Ended, Message, Player
+from .rtmp import AUDIO, DATA, VIDEO, Ended, Message, Player, Unpublished
 from .timeline import Timeline
 
 EX_SOFTWARE = 70  # sysexits.h: internal error
+EX_TEMPFAIL = 75  # likewise: try again
 TURN = 0.12  # seconds; what came meanwhile is read at once, which costs less than a turn for each message
 SHORT_TURN = 0.02  # seconds, when the encoder has an appetite
 REPORT_EVERY = 2.0  # seconds
@@ -515,13 +517,14 @@ class Packager:
         self._end_encoder()
 
     def finish(self) -> None:
-        """Write the end of everything."""
+        """Write the end of everything, and tell what was found last."""
         self._end_stretch(self.last_picture)
         while self.leaving:
             self.now = time.monotonic()
             self.turn_encoders()
             time.sleep(SHORT_TURN)
         self.package.end()
+        self.report()
 
     # What is found
 
@@ -554,7 +557,11 @@ class Packager:
     # The loop
 
     def run(self, player: Player, orders: Orders) -> None:
-        """Package what *player* brings, until it ends or somebody asks us to."""
+        """Package what *player* brings, until somebody asks us to end.
+
+        Raises:
+            Ended: nothing more comes. What came was packaged.
+        """
         reported = 0.0
         try:
             while not self.stopping:
@@ -570,10 +577,10 @@ class Packager:
                     reported = self.now
                 hungry = self.encoder is not None and self.encoder.waiting
                 time.sleep(SHORT_TURN if hungry else TURN)
-        except Ended as end:
-            note("stream", slug=self.job.slug, session=self.job.session, result="ended", reason=str(end))
+        except Ended:
+            self.finish()
+            raise
         self.finish()
-        self.report()
 
     def _obey(self, orders: Orders) -> None:
         """Encode or not, as the supervisor says: one line of JSON an order."""
@@ -612,6 +619,7 @@ def main() -> None:
         packager.run(player, orders)
     except Ended as end:
         note("stream", slug=job.slug, session=job.session, result="ended", reason=str(end))
+        sys.exit(0 if isinstance(end, Unpublished) else EX_TEMPFAIL)
     except Exception:
         note("packager", slug=job.slug, result="failed", traceback=traceback.format_exc())
         sys.exit(EX_SOFTWARE)

@@ -139,6 +139,8 @@ class Pipeline(Child):
             self.restarts += 1
             self._restarted = time.monotonic()
             note("packager", slug=self.slug, session=self.session, result="ended", code=code)
+        elif not code:  # a new packager would empty the folder, and viewers would not learn of the end
+            self._stopping.wait()
 
     def _take(self, line: str) -> None:
         """Take a line of the packager."""

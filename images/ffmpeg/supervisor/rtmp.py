@@ -28,7 +28,11 @@ ANSWER_WITHIN = 3.0  # seconds, for all that nginx-rtmp answers before anything 
 
 
 class Ended(Exception):
-    """The stream is over, or nginx-rtmp has gone."""
+    """Nothing more comes."""
+
+
+class Unpublished(Ended):
+    """The publisher has gone: the stream is over, while after any other end it may go on."""
 
 
 class Message(NamedTuple):
@@ -192,7 +196,8 @@ class Player:
         """Return what has come, which may be nothing.
 
         Raises:
-            Ended: the publisher has gone, or nginx-rtmp.
+            Unpublished: the publisher has gone.
+            Ended: nginx-rtmp has gone, or nobody can understand it.
         """
         found, self._waiting = self._waiting, []
         read = 0
@@ -230,13 +235,13 @@ class Player:
         return found
 
     def _notice(self, command: list[Any]) -> None:
-        """Raise Ended when *command* says that the publisher has gone."""
+        """Raise Unpublished when *command* says that the publisher has gone."""
         info = command[3] if len(command) > 3 and isinstance(command[3], dict) else {}
         if command[:1] == ["onStatus"] and info.get("code") in (
             "NetStream.Play.UnpublishNotify",
             "NetStream.Play.Stop",
         ):
-            raise Ended("unpublished")
+            raise Unpublished("unpublished")
 
     def _control(self, payload: bytes) -> None:
         """Answer a ping."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -110,6 +111,25 @@ def test_a_packager_that_dies_is_run_again_and_it_is_told(
     assert noted(tools, 2)[1].startswith("begun")
     assert {"code": "restarted", "count": 1} in supervisor.pipelines["bob"].report()["problems"]
     supervisor.stop()
+
+
+def test_a_stream_that_ended_is_left_as_it_ended_until_another_begins(
+    tmp_path: Path, tools: Path, orchestrator: Orchestrator, supervise: Supervise
+) -> None:
+    supervisor = supervise({"HLS_ROOT": str(tmp_path), "STREAMS_URL": orchestrator.url})
+    says(orchestrator, {"slug": "bob", "session": "1"})
+    supervisor.round()
+    os.kill(int(noted(tools, 1)[0].split()[1]), signal.SIGTERM)  # as if the publisher had gone
+    assert noted(tools, 2)[1] == "ended"
+    time.sleep(3 * Pipeline.first_retry)
+    supervisor.round()
+    assert len(noted(tools, 2)) == 2, "a new packager empties the folder, and with it the playlists' end"
+    assert supervisor.pipelines["bob"].report()["problems"] == []
+    says(orchestrator, {"slug": "bob", "session": "2"})
+    supervisor.round()
+    supervisor.pipelines["bob"].join()
+    supervisor.round()
+    assert noted(tools, 3)[2].startswith("begun")
 
 
 def test_what_an_earlier_supervisor_left_is_removed_after_a_while(

@@ -92,6 +92,22 @@ def test_a_silent_stream_plays(house: House) -> None:
     assert played(house, "mute", "source") == played(house, "mute", "240p") == ["h264"]
 
 
+def test_who_stops_is_seen_to_end_before_the_orchestrator_says_so(house: House) -> None:
+    publisher = house.publish("alice")
+    house.live = {"alice": "s1"}
+    house.supervise()
+    plays(house, "alice")
+    publisher.send_signal(signal.SIGINT)
+    publisher.wait(10)
+    house.eventually(lambda: "#EXT-X-ENDLIST" in house.playlist("alice"), 5, "the playlist ends")
+    last = house.playlist("alice")
+    time.sleep(3)
+    assert house.playlist("alice") == last, "it stays as it ended"
+    house.live = {}
+    house.eventually(lambda: not house.packagers(), 5, "nothing runs for it")
+    assert house.playlist("alice") == last
+
+
 @pytest.mark.slow
 def test_an_ffmpeg_that_is_killed_comes_back(house: House) -> None:
     house.publish("alice")
