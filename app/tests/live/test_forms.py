@@ -1,6 +1,6 @@
 """What people write into their encoders, sent by a real ffmpeg to a real nginx-rtmp with our configuration and the app.
 
-Needs ffmpeg, nginx and libnginx-mod-rtmp on this machine: pytest app/tests/live
+`./streamkeep test --media app/tests/live` runs it where all of that is.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from typing import Any
 
 import pytest
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+pytestmark = pytest.mark.slow
 
 APP = Path(__file__).parents[2]
 ROOT = APP.parent
@@ -54,7 +56,8 @@ class House:
         self.started: list[subprocess.Popen[Any]] = []
         self.environment = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "PYTHONPATH": str(APP),
+            "PYTHONPATH": f"{APP}:{os.environ.get('PYTHONPATH', '')}",
+            "PYTHONDONTWRITEBYTECODE": "1",
             "FLASK_APP": "orchestrator",
             "DATABASE_PATH": str(root / "database.db"),
             "JWT_SECRET": secrets.token_hex(32),
@@ -72,7 +75,10 @@ class House:
         worker = "from orchestrator import worker; worker.PORT = 0; worker.HEARTBEAT = worker.Path('heartbeat')"
         self.run("worker", sys.executable, "-c", f"{worker}; worker.main()")
         (root / "nginx.conf").write_text(self.configuration(), encoding="utf-8")
-        self.run("nginx", "nginx", "-p", str(root), "-c", str(root / "nginx.conf"), "-g", "daemon off;")
+        # Root's nginx would give its folders to nobody, for which root needs rights that a container may lack.
+        user = "user root; " if os.geteuid() == 0 else ""
+        own = ("-p", str(root), "-e", str(root / "error.log"), "-c", str(root / "nginx.conf"))
+        self.run("nginx", "nginx", *own, "-g", f"{user}daemon off;")
         eventually(self.statistics, 20, "nginx-rtmp answers")
         eventually(lambda: "Listening" in self.log("app"), 20, "the app answers")
 
