@@ -18,7 +18,7 @@ from .config import Config, RefusedSetting, from_environment
 from .follower import EX_CONFIG, Follower, stop_all
 from .live import Answer, Stream, fetch
 from .log import note
-from .pipeline import Pipeline, Spares
+from .pipeline import Pipeline, load
 from .reconcile import reconcile
 from .recorder import Recorder
 
@@ -40,9 +40,7 @@ class Supervisor(Follower):
         self.lock = threading.Lock()  # a push and a round act on the same pipelines
         self.pushed: dict[str, tuple[Stream, float]] = {}
         self.capacity = Capacity(Processors(), sheds=config.sheds)
-        self.spares = Spares()
         places.make_roots(config.hls_root)
-        self.spares.start()
 
     def folders(self) -> list[Path]:
         """Return the folders of what runs."""
@@ -89,7 +87,7 @@ class Supervisor(Follower):
         encode = self.capacity.admits(time.monotonic())
         if not encode:
             self.capacity.shed.add(slug)
-        self.pipelines[slug] = Pipeline(self.config, slug, stream, self.spares, encode=encode)
+        self.pipelines[slug] = Pipeline(self.config, slug, stream, encode=encode)
 
     def push(self, slug: str, stream: Stream) -> bool:
         """Begin a stream that was admitted just now, and tell whether nothing of it will be missed."""
@@ -142,7 +140,6 @@ class Supervisor(Follower):
     def stop(self) -> None:
         """End everything that runs."""
         stop_all([*self.pipelines.values(), *self.recorders.values()])
-        self.spares.stop()  # last: its thread's end is that of the packagers which it started
 
 
 def main() -> None:
@@ -155,7 +152,7 @@ def main() -> None:
         sys.exit(EX_CONFIG)
     config = supervisor.config
     orchestrator = socket.gethostbyname(urlsplit(config.streams_url).hostname or "")
-    supervisor.spares.wait()  # who is told of a stream can take it at once
+    load()  # who is told of a stream can take it at once
     pushes.listen(config.push_port, orchestrator, supervisor.push)
     supervisor.run("supervisor", config.poll_seconds, renditions=[rendition.name for rendition in config.ladder])
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import threading
 import time
 import traceback
 from abc import ABC, abstractmethod
 from collections import deque
+from typing import Protocol
 
 from .log import note
 
@@ -36,6 +36,16 @@ def last_words(process: subprocess.Popen[str], lines: int = LAST_WORDS) -> list[
     return list(kept)
 
 
+class Program(Protocol):
+    """What runs. To end what has ended already does nothing."""
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+
+    def kill(self) -> None:
+        """End it."""
+
+
 class Child(ABC):
     """Runs until `stop`. Subclasses say in `_once` what is run; *event* is what the log calls it."""
 
@@ -48,7 +58,7 @@ class Child(ABC):
         self.session = session
         self._stopping = threading.Event()
         self._asked = 0.0
-        self._process: subprocess.Popen[str] | None = None
+        self._process: Program | None = None
         self._thread = threading.Thread(target=self._run, name=slug, daemon=True)
         self._thread.start()
 
@@ -58,8 +68,8 @@ class Child(ABC):
         if not self._stopping.is_set():
             self._asked = time.monotonic()
             self._stopping.set()
-            if process and process.poll() is None:
-                process.send_signal(signal.SIGTERM)
+            if process:
+                process.terminate()
         elif process and time.monotonic() - self._asked > GRACE:
             process.kill()
 
@@ -102,21 +112,21 @@ class Child(ABC):
         self, command: list[str], stdout: int, stderr: int, stdin: int = subprocess.DEVNULL
     ) -> subprocess.Popen[str]:
         """Start *command*, known to `stop` from its first moment."""
-        return self._adopt(
-            subprocess.Popen(
-                [*DIES_WITH_US, *command], stdin=stdin, stdout=stdout, stderr=stderr, text=True, errors="replace"
-            )
+        process = subprocess.Popen(
+            [*DIES_WITH_US, *command], stdin=stdin, stdout=stdout, stderr=stderr, text=True, errors="replace"
         )
+        self._adopt(process)
+        return process
 
-    def _adopt(self, process: subprocess.Popen[str]) -> subprocess.Popen[str]:
+    def _adopt(self, process: Program) -> None:
         """Let `stop` know *process*."""
         self._process = process
         if self._stopping.is_set():
-            process.send_signal(signal.SIGTERM)
-        return process
+            process.terminate()
 
     def kill(self) -> None:
         """End the program at once, whatever it was writing, and do not start it again."""
         self._stopping.set()
-        if self._process and self._process.poll() is None:
-            self._process.kill()
+        process = self._process
+        if process:
+            process.kill()

@@ -1,9 +1,8 @@
-"""`python3 -m supervisor.packager`: one live stream's way from RTMP to HLS, in a process of its own.
+"""One live stream's way from RTMP to HLS, in a process of its own.
 
-It reads its job, one line of JSON, from standard input. On standard output it tells {"ready": true} when it can take
-one, {"attached": true} as soon as nothing of the stream can be missed, and every two seconds what it measured. It ends
-with 0 when the stream is over, and with another code when it may go on. What a stranger sends can end this process and
-no other.
+It tells the supervisor, in JSON, {"attached": true} as soon as nothing of the stream can be missed, every two seconds
+what it measured, and {"over": true} when the publisher has gone or it was asked to end. What a stranger sends can end
+this process and no other.
 """
 
 from __future__ import annotations
@@ -14,10 +13,12 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 from . import amf, diagnosis, flv, media
 from .config import Rendition
@@ -35,6 +36,7 @@ EX_TEMPFAIL = 75  # likewise: try again
 TURN = 0.12  # seconds; what came meanwhile is read at once, which costs less than a turn for each message
 SHORT_TURN = 0.02  # seconds, when the encoder has an appetite
 REPORT_EVERY = 2.0  # seconds
+LARGEST_ORDER = 1024  # bytes
 THUMBNAIL_EVERY = 20_000  # ms
 OFFSET = 10_000  # ms at which the timestamps of segments begin, so that none is below zero
 WAIT_FOR_SOUND = 0.3  # seconds after the first keyframe, or with metadata that promise it:
@@ -84,33 +86,12 @@ class Format(NamedTuple):
     configuration: bytes
 
 
-class Orders:
-    """The lines that the supervisor writes to our standard input."""
-
-    def __init__(self) -> None:
-        self._buffer = b""
-
-    def line(self, *, wait: bool = False) -> str:
-        """Return the next line, empty while there is none; with *wait* it is waited for, and empty means the end."""
-        os.set_blocking(0, wait)
-        while b"\n" not in self._buffer:
-            try:
-                data = os.read(0, 1 << 16)
-            except BlockingIOError:
-                return ""
-            if not data:
-                return ""
-            self._buffer += data
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return line.decode()
-
-
 class Packager:
     """Packages one stream."""
 
-    def __init__(self, job: Job, reports: TextIO) -> None:
+    def __init__(self, job: Job, tell: Callable[[dict[str, Any]], None]) -> None:
         self.job = job
-        self.reports = reports
+        self.tell = tell
         self.encode = job.encode
         self.stopping = False
         names = [rendition.name for rendition in job.ladder]
@@ -546,17 +527,17 @@ class Packager:
         self.rates.mark(self.now)
         lag = self.encoder.lag if self.encoder else None
         pid = self.encoder.pid if self.encoder else None
-        said = {
-            "facts": diagnosis.facts(self),
-            "problems": diagnosis.problems(self),
-            "encoder": {"lag": lag, "pid": pid},
-        }
-        self.reports.write(json.dumps(said) + "\n")
-        self.reports.flush()
+        self.tell(
+            {
+                "facts": diagnosis.facts(self),
+                "problems": diagnosis.problems(self),
+                "encoder": {"lag": lag, "pid": pid},
+            }
+        )
 
     # The loop
 
-    def run(self, player: Player, orders: Orders) -> None:
+    def run(self, player: Player, supervisor: Connection) -> None:
         """Package what *player* brings, until somebody asks us to end.
 
         Raises:
@@ -571,7 +552,7 @@ class Packager:
                 self.clear_up()
                 self.turn_encoders()
                 self.thumbnail()
-                self._obey(orders)
+                self._obey(supervisor)
                 if self.now - reported >= REPORT_EVERY:
                     self.report()
                     reported = self.now
@@ -582,13 +563,15 @@ class Packager:
             raise
         self.finish()
 
-    def _obey(self, orders: Orders) -> None:
-        """Encode or not, as the supervisor says: one line of JSON an order."""
-        line = orders.line()
-        if line:
-            self.encode = json.loads(line)["encode"] is True
-            if not self.encode and self._offers_source():
-                self.shed()
+    def _obey(self, supervisor: Connection) -> None:
+        """Encode or not, as the *supervisor* says; without it nothing of us is left."""
+        try:
+            while supervisor.poll():
+                self.encode = json.loads(supervisor.recv_bytes(LARGEST_ORDER))["encode"] is True
+                if not self.encode and self._offers_source():
+                    self.shed()
+        except (EOFError, ConnectionError):
+            os._exit(EX_SOFTWARE)
 
 
 def _fitted(rendition: Rendition, picture: media.Picture, shorter: int) -> Rung:
@@ -598,32 +581,25 @@ def _fitted(rendition: Rendition, picture: media.Picture, shorter: int) -> Rung:
     return Rung(rendition.name, width, height, rendition.video_kbps, rendition.audio_kbps)
 
 
-def main() -> None:
-    """Do the job that standard input brings."""
+def work(line: str, supervisor: Connection) -> None:
+    """Do the job that *line* describes, as a process of its own, and tell the *supervisor*."""
     os.umask(0o022)  # the proxy reads what we write
-    reports = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what is printed from here on is the log
-    reports.write('{"ready": true}\n')
-    reports.flush()
-    orders = Orders()
-    line = orders.line(wait=True)
-    if not line:
-        return
     job = Job.read(line)
+
+    def tell(said: dict[str, Any]) -> None:
+        supervisor.send_bytes(json.dumps(said).encode())
+
     try:
-        packager = Packager(job, reports)
+        packager = Packager(job, tell)
         signal.signal(signal.SIGTERM, lambda *_: setattr(packager, "stopping", True))
         player = Player(job.source, job.slug)
-        reports.write('{"attached": true}\n')
-        reports.flush()
-        packager.run(player, orders)
+        tell({"attached": True})
+        packager.run(player, supervisor)
     except Ended as end:
         note("stream", slug=job.slug, session=job.session, result="ended", reason=str(end))
-        sys.exit(0 if isinstance(end, Unpublished) else EX_TEMPFAIL)
+        if not isinstance(end, Unpublished):
+            sys.exit(EX_TEMPFAIL)
     except Exception:
         note("packager", slug=job.slug, result="failed", traceback=traceback.format_exc())
         sys.exit(EX_SOFTWARE)
-
-
-if __name__ == "__main__":
-    main()
+    tell({"over": True})

@@ -78,7 +78,7 @@ class Run:
             monkeypatch.setattr(module, "time", Clock)
         job = Job("alice", "1", "rtmp://192.0.2.1/live", self.folder, ladder, 2, 10, encode=True)
         assert Job.read(job.line()) == job
-        self.packager = Packager(job, io.StringIO())
+        self.packager = Packager(job, lambda _: None)
 
     def send(self, tags: Iterable[Tag], seconds: float = 60.0) -> Run:
         """Send *tags* as they are due, for so long at most."""

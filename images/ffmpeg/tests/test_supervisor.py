@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fake_packager
 import pytest
 from answering import Orchestrator
 from supervisor.__main__ import Supervisor
@@ -30,23 +31,18 @@ def says(orchestrator: Orchestrator, *streams: dict[str, object], discards: tupl
 @pytest.fixture
 def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A packager and an ffmpeg that note their lives; what the real ones do is the live tests' business."""
-    folder = tmp_path / "tools"
-    folder.mkdir()
-    lives = (
-        f"trap 'echo ended >>{tmp_path}/notes; exit 0' TERM\n"
-        "%s\n"
-        f'echo begun $$ $0 "$@" $job >>{tmp_path}/notes\n'
-        "%s\n"
-        "while :; do sleep 0.05; done\n"
+    notes = tmp_path / "notes"
+    notes.touch()
+    ffmpeg = tmp_path / "tools" / "ffmpeg"
+    ffmpeg.parent.mkdir()
+    ffmpeg.write_text(
+        f"#!/bin/sh\ntrap 'echo ended >>{notes}; exit 0' TERM\n"
+        f'echo begun $$ $0 "$@" >>{notes}\nwhile :; do sleep 0.05; done\n'
     )
-    attached = """echo '{"attached": true}'; echo '{"facts": {"width": 1}, "problems": [], "encoder": {}}'"""
-    (folder / "packager").write_text("#!/bin/sh\n" + lives % ("""echo '{"ready": true}'; read -r job""", attached))
-    (folder / "ffmpeg").write_text("#!/bin/sh\n" + lives % ("", ""))
-    for tool in folder.iterdir():
-        tool.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setattr("supervisor.pipeline.COMMAND", ["packager"])
-    return tmp_path / "notes"
+    ffmpeg.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{ffmpeg.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr("supervisor.packager.work", fake_packager.work)
+    return notes
 
 
 Supervise = Callable[[dict[str, str]], Supervisor]

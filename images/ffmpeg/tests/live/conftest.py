@@ -193,15 +193,16 @@ class House:
         return self._processes(lambda words, _: words.startswith(b"ffmpeg\0") and str(self.hls).encode() in words)
 
     def packagers(self) -> list[int]:
-        """Return the pids of the packagers that have a stream, oldest first."""
-        ours = str(self.supervisor.pid) if self.supervisor else ""
+        """Return the pids of the packagers, oldest first: the children of the supervisor's fork server."""
 
-        def has_a_stream(words: bytes, process: Path) -> bool:
-            parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
-            sockets = any("socket:" in str(link.readlink()) for link in (process / "fd").iterdir())
-            return b"supervisor.packager" in words and parent == ours and sockets
+        def parent(process: Path) -> int:
+            return int((process / "stat").read_text().rpartition(")")[2].split()[1])
 
-        return sorted(self._processes(has_a_stream))
+        def ours(words: bytes, process: Path) -> bool:
+            forked = b"multiprocessing.forkserver" in words and self.supervisor
+            return bool(forked) and parent(Path(f"/proc/{parent(process)}")) == self.supervisor.pid
+
+        return sorted(self._processes(ours))
 
     @staticmethod
     def _processes(wanted: Callable[[bytes, Path], bool]) -> list[int]:
