@@ -135,7 +135,7 @@ class Packager:
             if self.copy:
                 self.copy.last_key += round((self.now - self.last_data) * 1000)
         self.last_data = self.now
-        self.rates.count(len(message.payload), frame=message.kind == VIDEO)
+        self.rates.count(len(message.payload))
         if message.kind == DATA:
             self._metadata(message.payload)
         elif message.kind == VIDEO:
@@ -370,6 +370,7 @@ class Packager:
             return
         shown = moment + max(-1000, min(tag.offset, 5000))
         self.last_picture = moment
+        self.rates.picture(moment)
         if key:
             self.rates.key(shown, known=not self.silent)
             self.silent = False

@@ -1,26 +1,34 @@
-"""How fast a stream comes: bytes, frames and keyframes."""
+"""How fast a stream comes: bytes, pictures and keyframes."""
 
 from __future__ import annotations
 
 from collections import deque
 
-WINDOW = 10.0  # seconds over which a bitrate and a frame rate are averaged
+WINDOW = 10.0  # seconds over which a bitrate is averaged
+PICTURES = 300  # over which a frame rate is averaged
+GAP = 1500  # ms without a picture that are no part of a frame rate
 INTERVALS = 5  # keyframe intervals that are remembered
 
 
 class Rates:
-    """Counts bytes and frames as they come. Times are seconds of a steady clock."""
+    """Counts what comes. Times are seconds of a steady clock, moments are ms of the stream's timeline."""
 
     def __init__(self) -> None:
-        self._marks: deque[tuple[float, int, int]] = deque()
-        self._bytes = self._frames = 0
+        self._marks: deque[tuple[float, int]] = deque()
+        self._bytes = 0
+        self._pictures: deque[int] = deque(maxlen=PICTURES)
         self._keys: deque[float] = deque(maxlen=INTERVALS)
         self._key: int | None = None
 
-    def count(self, size: int, *, frame: bool) -> None:
-        """Take a message of *size* bytes, which is a picture's *frame* or not."""
+    def count(self, size: int) -> None:
+        """Take a message of *size* bytes."""
         self._bytes += size
-        self._frames += frame
+
+    def picture(self, moment: int) -> None:
+        """Take a picture at *moment*; when it arrived says less, because publishers begin with what they have kept."""
+        if self._pictures and moment - self._pictures[-1] > GAP:
+            self._pictures.clear()
+        self._pictures.append(moment)
 
     def key(self, shown: int, *, known: bool) -> None:
         """Take a keyframe at *shown* ms; whether it is *known* how far the last one is."""
@@ -29,26 +37,24 @@ class Rates:
         self._key = shown
 
     def mark(self, now: float) -> None:
-        """Note how far the counts are."""
-        self._marks.append((now, self._bytes, self._frames))
+        """Note how far the count is."""
+        self._marks.append((now, self._bytes))
         while len(self._marks) > 2 and now - self._marks[1][0] >= WINDOW:
             self._marks.popleft()
-
-    def _a_second(self, index: int) -> float:
-        """Return what came in a second of the count *index*."""
-        if len(self._marks) < 2 or (seconds := self._marks[-1][0] - self._marks[0][0]) < 1:
-            return 0.0
-        return (self._marks[-1][index] - self._marks[0][index]) / seconds
 
     @property
     def kbps(self) -> int:
         """The bitrate in kbit/s, of everything."""
-        return round(self._a_second(1) * 8 / 1000)
+        if len(self._marks) < 2 or (seconds := self._marks[-1][0] - self._marks[0][0]) < 1:
+            return 0
+        return round((self._marks[-1][1] - self._marks[0][1]) / seconds * 8 / 1000)
 
     @property
     def frames(self) -> float:
-        """Frames a second."""
-        return round(self._a_second(2), 2)
+        """Pictures a second."""
+        if len(self._pictures) < 2 or (span := self._pictures[-1] - self._pictures[0]) < 500:
+            return 0.0
+        return round((len(self._pictures) - 1) * 1000 / span, 2)
 
     @property
     def keyframe_seconds(self) -> float | None:

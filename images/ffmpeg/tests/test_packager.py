@@ -7,6 +7,7 @@ import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,12 @@ def test_the_master_tells_what_was_measured(run: Run, plain: list[Tag]) -> None:
     sizes = [8 * file.stat().st_size / 2.0 for file in (run.folder / "source").glob("*.ts")]
     assert int(told[1]) == pytest.approx(max(sizes), rel=0.12)
     assert int(told[2]) == pytest.approx(sum(sizes) / len(sizes), rel=0.12)
+
+
+def test_a_frame_rate_is_the_stream_s_however_it_arrives(run: Run, plain: list[Tag]) -> None:
+    run.send([replace(tag, due=max(0.0, tag.due - 1.0)) for tag in plain], 5)
+    assert diagnosis.facts(run.packager)["frame_rate"] == pytest.approx(30.0, abs=0.1)
+    assert "FRAME-RATE=30.0" in (run.folder / "index.m3u8").read_text()
 
 
 def test_a_folder_of_ten_segments_keeps_thirteen_files(run: Run, plain: list[Tag]) -> None:
