@@ -165,3 +165,18 @@ def test_the_pages_packages_are_locked() -> None:
     for name, version in wanted.items():
         assert locked[f"node_modules/{name}"]["version"] == version
         assert locked[f"node_modules/{name}"]["integrity"].startswith("sha512-")
+
+
+def test_the_table_of_inputs_names_tests_that_are_there() -> None:
+    """docs/inputs.md tells a reader which test shows a line; a name that nothing bears would show nothing."""
+    tests = [path for path in ROOT.rglob("test_*.py") if ".venv" not in path.parts and "node_modules" not in path.parts]
+    written = "\n".join(path.read_text(encoding="utf-8") for path in tests)
+    there = {path.stem for path in tests} | set(re.findall(r"\bdef (test_\w+)", written))
+    named = re.findall(r"`(test_\w+)`", (ROOT / "docs/inputs.md").read_text(encoding="utf-8"))
+    assert len(named) > 20
+    assert sorted(set(named) - there) == []
+    table = (ROOT / "images/ffmpeg/tests/live/publishers.py").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| [^|]+ \| ([^|]+) \|", (ROOT / "docs/inputs.md").read_text(encoding="utf-8"), re.MULTILINE)
+    names = {name for cell in rows for name in re.findall(r"`(\w+)`", cell) if not name.startswith("test_")}
+    assert len(names) > 30
+    assert [name for name in sorted(names) if f'"{name}"' not in table] == []
