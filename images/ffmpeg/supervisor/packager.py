@@ -7,6 +7,7 @@ this process and no other.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -585,6 +586,7 @@ def _fitted(rendition: Rendition, picture: media.Picture, shorter: int) -> Rung:
 def work(line: str, supervisor: Connection) -> None:
     """Do the job that *line* describes, as a process of its own, and tell the *supervisor*."""
     os.umask(0o022)  # the proxy reads what we write
+    gc.freeze()  # what was loaded before the fork is neither looked at nor copied by our collections
     job = Job.read(line)
 
     def tell(said: dict[str, Any]) -> None:
