@@ -8,6 +8,6 @@ from typing import Any
 
 
 def note(event: str, **details: Any) -> None:
-    """Print *event* with its *details*."""
+    """Print *event* with its *details*, in one write: other processes of ours write to the same pipe."""
     time = datetime.now(UTC).isoformat(timespec="milliseconds")
-    print(json.dumps({"time": time, "event": event, **details}), flush=True)
+    print(json.dumps({"time": time, "event": event, **details}) + "\n", end="", flush=True)
