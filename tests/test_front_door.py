@@ -22,6 +22,7 @@ MADE = (
     "molecule/other/molecule.yml",
     "inventories/here/hosts.yml",
     ".streamkeep/lab/media_image",
+    ".streamkeep/lab/media_app",
 )
 # Says its name. What begins with $FAILING fails; what begins with $SLOW takes minutes, and a dry run waits for it.
 STAND_IN = """#!/bin/bash
@@ -256,9 +257,9 @@ def test_each_scenario_ends_before_the_next_begins(act: Act, calls: Calls) -> No
 @pytest.mark.parametrize(
     ("arguments", "chosen"),
     [
-        (["test"], "live -p no:cacheprovider --durations=12 -m not slow"),
-        (["test", "--all"], "live -p no:cacheprovider --durations=12"),
-        (["test", "--media", "-k", "a b"], "live -p no:cacheprovider --durations=12 -k a b"),
+        (["test"], "live app/tests/live -p no:cacheprovider --durations=12 -m not slow"),
+        (["test", "--all"], "live app/tests/live -p no:cacheprovider --durations=12"),
+        (["test", "--media", "-k", "a b"], "live app/tests/live -p no:cacheprovider --durations=12 -k a b"),
         (
             ["test", "--media", "images/ffmpeg/tests/live/test_obs.py", "-x"],
             "live/test_obs.py -p no:cacheprovider --durations=12 -x",
@@ -287,11 +288,11 @@ def test_live_media_tests_that_fail_fail_the_run_before_a_host_is_made(act: Act,
     assert not (tmp_path / "calls").read_text().count("ran molecule")
 
 
-def test_a_media_lab_without_an_image_is_told(act: Act, calls: Calls, tmp_path: Path) -> None:
-    (tmp_path / ".streamkeep/lab/media_image").unlink()
+def test_a_media_lab_that_was_not_made_is_told(act: Act, calls: Calls, tmp_path: Path) -> None:
+    (tmp_path / ".streamkeep/lab/media_app").unlink()
     done = act("test", "--media")
     assert done.returncode == 1
-    assert "noted no image in .streamkeep/lab/media_image" in done.stderr
+    assert "noted nothing in .streamkeep/lab/media_app" in done.stderr
     assert not [call for call in calls("docker") if call.startswith("docker run")]
 
 
