@@ -22,6 +22,7 @@ MADE = (
     "molecule/other/molecule.yml",
     "inventories/here/hosts.yml",
     ".streamkeep/lab/media_image",
+    ".streamkeep/lab/media_app",
 )
 # Says its name. What begins with $FAILING fails; what begins with $SLOW takes minutes, and a dry run waits for it.
 STAND_IN = """#!/bin/bash
@@ -29,7 +30,7 @@ words="${0##*/} $*"
 echo "ran $words" | tee -a calls
 case "$words" in "$SLOW"*) [ -z "$SLOW" ] || { echo $$ >slow; exec sleep 300; } ;; esac
 case "$words" in
-    ansible-inventory*) echo "  |--one" ;;
+    ansible-inventory*) echo "${LISTED:-  |--one}" ;;
     "molecule check"*) [ -z "$SLOW" ] || until [ -s slow ]; do sleep 0.1; done ;;
     dpkg-query*) echo "$INSTALLED" ;;
     df*) echo 99999 ;;
@@ -81,9 +82,9 @@ def act(tmp_path: Path) -> Callable[..., Done]:
     (tmp_path / ".venv/locked").write_text(hashlib.sha256(b"xx").hexdigest())
     subprocess.run(["git", "init", "--quiet", "."], cwd=tmp_path, check=True)
 
-    def run(*arguments: str, failing: str = "", slow: str = "") -> Done:
+    def run(*arguments: str, failing: str = "", slow: str = "", listed: str = "") -> Done:
         environment = {"FAILING": failing, "SLOW": slow, "INSTALLED": "installed", "PATH": "/usr/bin:/bin"}
-        return enter(tmp_path, *arguments, **environment)
+        return enter(tmp_path, *arguments, LISTED=listed, **environment)
 
     return run
 
@@ -134,17 +135,20 @@ def test_help_lists_the_verbs(tree: Path) -> None:
         assert re.search(rf"^  {verb}\b", shown, re.M)
 
 
+UNREACHABLE = "streamkeep: {hosts: {one: {ansible_host: 127.0.0.1, ansible_port: 1}}}"
+
+
 @pytest.mark.parametrize(
-    ("inventory", "said"),
+    ("verb", "inventory", "said"),
     [
-        ("streamkeep: {hosts: {one: {ansible_host: 127.0.0.1, ansible_port: 1}}}", "can't be reached: see whether"),
-        ("streamkeep:\n  hosts: {one: {}\n", "can't be read, mend line 3: While parsing a flow mapping"),
-        ("streamkeep: {hosts: {}}", "names no host under 'streamkeep'"),
-        ("others: {hosts: {one: {}}}", "names no host under 'streamkeep'"),
+        ("deploy", UNREACHABLE, "can't be reached: see whether"),
+        ("check", UNREACHABLE, "can't be reached: see whether"),
+        ("deploy", "streamkeep:\n  hosts: {one: {}\n", "can't be read, mend line 3: While parsing a flow mapping"),
+        ("deploy", "streamkeep: {hosts: {}}", "names no host under 'streamkeep'"),
+        ("deploy", "others: {hosts: {one: {}}}", "names no host under 'streamkeep'"),
     ],
-    ids=["unreachable", "malformed", "empty", "another group"],
+    ids=["unreachable", "unreachable for a check", "malformed", "empty", "another group"],
 )
-@pytest.mark.parametrize("verb", ["deploy", "check"])
 def test_a_bad_inventory_is_told_in_one_sentence(tree: Path, verb: str, inventory: str, said: str) -> None:
     (tree / "inventories/bad").mkdir()
     (tree / "inventories/bad/group_vars").symlink_to("../../group_vars")
@@ -154,6 +158,22 @@ def test_a_bad_inventory_is_told_in_one_sentence(tree: Path, verb: str, inventor
     last = done.stderr.splitlines()[-1]
     assert last.startswith("streamkeep: ")
     assert said in last
+
+
+@pytest.mark.parametrize("verb", ["deploy", "check"])
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"failing": "ansible-inventory"}, "can't be read, mend"),
+        ({"listed": "@streamkeep:"}, "names no host under 'streamkeep'"),
+    ],
+    ids=["malformed", "empty"],
+)
+def test_nothing_is_begun_without_hosts(act: Act, calls: Calls, verb: str, options: dict[str, str], said: str) -> None:
+    done = act(verb, "here", **options)
+    assert done.returncode == 1
+    assert said in done.stderr.splitlines()[-1]
+    assert not calls("ansible-playbook")
 
 
 @pytest.mark.parametrize(
@@ -243,7 +263,8 @@ def test_all_steps_are_done_and_the_probes_come_last(act: Act, calls: Calls) -> 
     assert done.stdout.splitlines()[-1].startswith("ran pytest checklist")
     steps = [call.split()[1] for call in calls("molecule")]
     assert steps == ["destroy", "create", "check", "converge", "idempotence", "destroy"]
-    assert calls("pytest")[-1].endswith("-m not slow")
+    assert len(calls("pytest")) == 2
+    assert all(call.endswith("-m not slow") for call in calls("pytest"))
 
 
 def test_each_scenario_ends_before_the_next_begins(act: Act, calls: Calls) -> None:
@@ -256,9 +277,9 @@ def test_each_scenario_ends_before_the_next_begins(act: Act, calls: Calls) -> No
 @pytest.mark.parametrize(
     ("arguments", "chosen"),
     [
-        (["test"], "live -p no:cacheprovider --durations=12 -m not slow"),
-        (["test", "--all"], "live -p no:cacheprovider --durations=12"),
-        (["test", "--media", "-k", "a b"], "live -p no:cacheprovider --durations=12 -k a b"),
+        (["test"], "live app/tests/live -p no:cacheprovider --durations=12 -m not slow"),
+        (["test", "--all"], "live app/tests/live -p no:cacheprovider --durations=12"),
+        (["test", "--media", "-k", "a b"], "live app/tests/live -p no:cacheprovider --durations=12 -k a b"),
         (
             ["test", "--media", "images/ffmpeg/tests/live/test_obs.py", "-x"],
             "live/test_obs.py -p no:cacheprovider --durations=12 -x",
@@ -287,11 +308,11 @@ def test_live_media_tests_that_fail_fail_the_run_before_a_host_is_made(act: Act,
     assert not (tmp_path / "calls").read_text().count("ran molecule")
 
 
-def test_a_media_lab_without_an_image_is_told(act: Act, calls: Calls, tmp_path: Path) -> None:
-    (tmp_path / ".streamkeep/lab/media_image").unlink()
+def test_a_media_lab_that_was_not_made_is_told(act: Act, calls: Calls, tmp_path: Path) -> None:
+    (tmp_path / ".streamkeep/lab/media_app").unlink()
     done = act("test", "--media")
     assert done.returncode == 1
-    assert "noted no image in .streamkeep/lab/media_image" in done.stderr
+    assert "noted nothing in .streamkeep/lab/media_app" in done.stderr
     assert not [call for call in calls("docker") if call.startswith("docker run")]
 
 

@@ -25,24 +25,45 @@ def variables(role: str) -> dict[str, Any]:
     return found
 
 
-def judged(tmp_path: Path, tasks: str, variables: list[str], settings: dict[str, Any]) -> tuple[bool, str]:
-    """Run *tasks* of a role here with its own *variables* and *settings*; return (whether it passed, what it said).
+def judged(
+    tmp_path: Path, tasks: str, variables: list[str], settings: dict[str, Any], facts: dict[str, dict[str, Any]]
+) -> dict[str, str]:
+    """Run *tasks* of a role here with its own *variables* and *settings* for hosts with these *facts*, all in one run.
 
-    Programs in *tmp_path* stand in for those of the host.
+    Return what each host was refused for, empty where it passed. Programs in the folder *tmp_path* / HOST stand in for
+    those of the host.
     """
     play = {
         "name": "Judge",
-        "hosts": "localhost",
+        "hosts": "all",
         "connection": "local",
         "gather_facts": False,
-        "environment": {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        "environment": {"PATH": f"{tmp_path}/{{{{ inventory_hostname }}}}:{os.environ['PATH']}"},
         "vars_files": [str(ROOT / "roles" / each / "main.yml") for each in variables],
-        "vars": settings,
+        "vars": settings | {"ansible_facts": "{{ facts_of_host }}", "ansible_python_interpreter": sys.executable},
         "tasks": [{"name": "Judge", "ansible.builtin.import_tasks": str(ROOT / "roles" / tasks)}],
     }
     (tmp_path / "play.json").write_text(json.dumps([play]))
-    done = subprocess.run([ANSIBLE, tmp_path / "play.json"], cwd=tmp_path, capture_output=True, text=True)
-    return done.returncode == 0, " ".join((done.stdout + done.stderr).split())
+    hosts = {host: {"facts_of_host": known} for host, known in facts.items()}
+    (tmp_path / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))
+    done = subprocess.run(
+        [ANSIBLE, "-i", "hosts.json", "play.json"],
+        cwd=tmp_path,
+        env=os.environ | {"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"},
+        capture_output=True,
+        text=True,
+    )
+    told = json.loads(done.stdout)
+    assert set(told["stats"]) == set(facts), done.stderr
+    refused = dict.fromkeys(facts, "")
+    for task in told["plays"][0]["tasks"]:
+        for host, result in task["hosts"].items():
+            if result.get("failed"):
+                refused[host] = json.dumps(result)
+    assert {host for host, stats in told["stats"].items() if stats["failures"] or stats["unreachable"]} == {
+        host for host, why in refused.items() if why
+    }
+    return refused
 
 
 @pytest.mark.parametrize(
@@ -104,58 +125,70 @@ def test_only_a_registry_that_gives_no_answer_leads_to_the_bootstrap(said: str) 
     assert bool(seen) == (said in NO_ANSWER)
 
 
-@pytest.mark.parametrize(
-    ("addresses", "said"),
-    [
-        ([OWN], ""),
-        (["127.0.1.1", OWN], ""),
-        ([OWN, "::1"], ""),
-        ([OWN, "2001:db8::7"], "has an AAAA record (2001:db8::7), and the site is served by IPv4 alone"),
-        (["2001:db8::7"], "remove the record, because viewers and the authority would try IPv6 first"),
-        ([ELSEWHERE], f"live.streams.test leads to {ELSEWHERE}, which is not this host: give it an A record"),
-        ([], "live.streams.test has no address in DNS: give it an A record"),
-    ],
-    ids=["ours", "ours and loopback", "ours and ::1", "a second by IPv6", "IPv6 alone", "elsewhere", "none"],
-)
-def test_names_that_do_not_lead_here_by_ipv4_alone_are_refused(tmp_path: Path, addresses: list[str], said: str) -> None:
-    lines = "".join(f"{address} STREAM live.streams.test\n" for address in addresses)
-    (tmp_path / "getent").write_text(f"#!/bin/sh\nprintf '%s' '{lines}'\n{'true' if lines else 'exit 2'}\n")
-    (tmp_path / "getent").chmod(0o755)
-    done, shown = judged(
+# What DNS says of a name, and what a deployment says to that.
+NAMES = {
+    "ours": ([OWN], ""),
+    "ours-and-loopback": (["127.0.1.1", OWN], ""),
+    "ours-and-one": ([OWN, "::1"], ""),
+    "a-second-by-ipv6": (
+        [OWN, "2001:db8::7"],
+        "has an AAAA record (2001:db8::7), and the site is served by IPv4 alone",
+    ),
+    "ipv6-alone": (["2001:db8::7"], "remove the record, because viewers and the authority would try IPv6 first"),
+    "elsewhere": (
+        [ELSEWHERE],
+        f"live.streams.test leads to {ELSEWHERE}, which is not this host: give it an A record",
+    ),
+    "none": ([], "live.streams.test has no address in DNS: give it an A record"),
+}
+
+
+def test_names_that_do_not_lead_here_by_ipv4_alone_are_refused(tmp_path: Path) -> None:
+    # The host has the second address, which changes nothing: no container listens there.
+    known: dict[str, Any] = {
+        "all_ipv4_addresses": [OWN],
+        "all_ipv6_addresses": ["2001:db8::7"],
+        "default_ipv4": {"address": OWN},
+    }
+    for host, (addresses, _) in NAMES.items():
+        lines = "".join(f"{address} STREAM live.streams.test\n" for address in addresses)
+        (tmp_path / host).mkdir()
+        getent = tmp_path / host / "getent"
+        getent.write_text(f"#!/bin/sh\nprintf '%s' '{lines}'\n{'true' if lines else 'exit 2'}\n")
+        getent.chmod(0o755)
+    refused = judged(
         tmp_path,
         "preflight/tasks/names.yml",
         ["preflight/vars"],
-        {
-            "streamkeep_domain": "live.streams.test",
-            "streamkeep_extra_names": ["198.51.100.4"],
-            # The host has the second address, which changes nothing: no container listens there.
-            "ansible_facts": {
-                "all_ipv4_addresses": [OWN],
-                "all_ipv6_addresses": ["2001:db8::7"],
-                "default_ipv4": {"address": OWN},
-            },
-        },
+        {"streamkeep_domain": "live.streams.test", "streamkeep_extra_names": ["198.51.100.4"]},
+        dict.fromkeys(NAMES, known),
     )
-    assert done == (not said), shown
-    assert said in shown
+    for host, (_, said) in NAMES.items():
+        assert bool(refused[host]) == bool(said), host
+        assert said in refused[host], host
 
 
-@pytest.mark.parametrize(
-    ("cards", "mistaken"),
-    [
-        ([{"device": "eth0", "type": "ether"}, {"device": "br-1a2b", "type": "bridge", "interfaces": ["veth1"]}], ""),
-        ([{"device": "docker0", "type": "bridge", "interfaces": []}, {"device": "lan", "type": "ether"}], ""),
-        ([{"device": "br0", "type": "bridge", "interfaces": ["eth1"]}], ""),
-        ([{"device": "br-lan", "type": "bridge", "interfaces": ["eth1", "veth1"]}], "outside by eth1, which"),
-        ([{"device": "br-lan", "type": "ether"}], "outside by br-lan, which"),
-        ([{"device": "sk-wan.5", "type": "ether"}], "outside by sk-wan.5, which"),
-    ],
-)
-def test_a_card_that_passes_for_a_container_is_refused(tmp_path: Path, cards: list[Any], mistaken: str) -> None:
-    facts: dict[str, Any] = {re.sub("[-.]", "_", card["device"]): card for card in cards}
-    facts["default_ipv4"] = {"interface": "eth0", "type": "ether"}
-    done, shown = judged(
-        tmp_path, "firewall/tasks/judge.yml", ["firewall/defaults", "firewall/vars"], {"ansible_facts": facts}
-    )
-    assert done == (not mistaken), shown
-    assert mistaken in shown
+# The cards of a host, and which of them passes for a container.
+CARDS: dict[str, tuple[list[dict[str, Any]], str]] = {
+    "bridge": (
+        [{"device": "eth0", "type": "ether"}, {"device": "br-1a2b", "type": "bridge", "interfaces": ["veth1"]}],
+        "",
+    ),
+    "docker": ([{"device": "docker0", "type": "bridge", "interfaces": []}, {"device": "lan", "type": "ether"}], ""),
+    "own-bridge": ([{"device": "br0", "type": "bridge", "interfaces": ["eth1"]}], ""),
+    "card-in-bridge": ([{"device": "br-lan", "type": "bridge", "interfaces": ["eth1", "veth1"]}], "eth1"),
+    "card": ([{"device": "br-lan", "type": "ether"}], "br-lan"),
+    "vlan": ([{"device": "sk-wan.5", "type": "ether"}], "sk-wan.5"),
+}
+
+
+def test_a_card_that_passes_for_a_container_is_refused(tmp_path: Path) -> None:
+    facts: dict[str, dict[str, Any]] = {
+        host: {re.sub("[-.]", "_", card["device"]): card for card in cards}
+        | {"default_ipv4": {"interface": "eth0", "type": "ether"}}
+        for host, (cards, _) in CARDS.items()
+    }
+    refused = judged(tmp_path, "firewall/tasks/judge.yml", ["firewall/defaults", "firewall/vars"], {}, facts)
+    for host, (_, mistaken) in CARDS.items():
+        assert bool(refused[host]) == bool(mistaken), host
+        assert not mistaken or f"{host} reaches the outside by {mistaken}, which" in refused[host], host

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,11 +18,11 @@ PLAY = """
   gather_facts: false
   tasks:
     - vaulted_secrets:
-        path: "{{ inventory_dir }}/secrets.yml"
-        password_file: "{{ inventory_dir }}/outside/password"
+        path: "{{ inventory_dir }}/{{ inventory_hostname }}/secrets.yml"
+        password_file: "{{ inventory_dir }}/{{ inventory_hostname }}/outside/password"
     - ansible.builtin.copy:
         content: "{{ secrets_jwt_secret }} {{ secrets_admin_password }}"
-        dest: "{{ inventory_dir }}/seen"
+        dest: "{{ inventory_dir }}/{{ inventory_hostname }}/seen"
         mode: "0600"
       check_mode: false
       no_log: true
@@ -29,17 +30,25 @@ PLAY = """
 """
 
 
-@pytest.fixture
-def environment(tmp_path: Path) -> Path:
-    (tmp_path / "hosts.yml").write_text("all: {hosts: {here: {ansible_connection: local}}}\n")
-    (tmp_path / "play.yml").write_text(PLAY)
-    return tmp_path
+# What is done to secrets that were made, and what the next deployment says to that.
+SPOILT = {
+    "lost": ("rm outside/password", "the password that opens it is not"),
+    "wrong": ("printf wrong >outside/password", "does not open with"),
+    "open": ("chmod 0644 outside/password", "can be read by others"),
+}
 
 
-def play(environment: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def play(folder: Path, hosts: list[str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Keep the secrets of several *hosts* in one run, each in a folder of its own in *folder*."""
+    for host in hosts:
+        (folder / host).mkdir(exist_ok=True)
+    (folder / "hosts.yml").write_text(
+        "all: {vars: {ansible_connection: local}, hosts: {" + ", ".join(f"{host}: {{}}" for host in hosts) + "}}\n"
+    )
+    (folder / "play.yml").write_text(PLAY)
     return subprocess.run(
         [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "hosts.yml", "play.yml", *arguments],
-        cwd=environment,
+        cwd=folder,
         env=os.environ
         | {
             "ANSIBLE_ACTION_PLUGINS": str(ROOT / "roles/secrets/action_plugins"),
@@ -58,47 +67,37 @@ def test_passwords_are_long_and_have_all_classes() -> None:
     assert len(bytes.fromhex(GENERATORS["jwt_secret"]())) == 32
 
 
-def test_secrets_are_made_once_vaulted_and_never_shown(environment: Path) -> None:
-    first = play(environment, "-vvv", "--diff")
+def test_secrets_are_made_once_vaulted_never_shown_and_never_lost(tmp_path: Path) -> None:
+    hosts = ["kept", *SPOILT]
+    first = play(tmp_path, hosts, "-vvv", "--diff")
     assert first.returncode == 0, first.stdout
-    seen = (environment / "seen").read_text()
-    vaulted, opener = environment / "secrets.yml", environment / "outside/password"
-    assert vaulted.read_text().startswith("$ANSIBLE_VAULT;")
-    for file in (vaulted, opener):
-        assert file.stat().st_mode & 0o777 == 0o600
-    assert opener.parent.stat().st_mode & 0o777 == 0o700
-    for secret in [*seen.split(), opener.read_text().strip()]:
-        assert secret not in first.stdout + first.stderr
-    before = vaulted.read_bytes()
-    second = play(environment)
-    assert "changed=0" in second.stdout
-    assert (environment / "seen").read_text() == seen
-    assert vaulted.read_bytes() == before
+    for host in hosts:
+        vaulted, opener = tmp_path / host / "secrets.yml", tmp_path / host / "outside/password"
+        assert vaulted.read_text().startswith("$ANSIBLE_VAULT;")
+        for file in (vaulted, opener):
+            assert file.stat().st_mode & 0o777 == 0o600
+        assert opener.parent.stat().st_mode & 0o777 == 0o700
+        for secret in [*(tmp_path / host / "seen").read_text().split(), opener.read_text().strip()]:
+            assert secret not in first.stdout + first.stderr
+    seen = (tmp_path / "kept/seen").read_text()
+    before = {host: (tmp_path / host / "secrets.yml").read_bytes() for host in hosts}
+    for host, (spoil, _) in SPOILT.items():
+        subprocess.run(["sh", "-c", spoil], cwd=tmp_path / host, check=True)
+    second = play(tmp_path, hosts)
+    shown = " ".join((second.stdout + second.stderr).split())
+    assert {host: (tmp_path / host / "secrets.yml").read_bytes() for host in hosts} == before
+    assert re.search(r"kept : ok=2 changed=0 unreachable=0 failed=0 ", shown), shown
+    assert (tmp_path / "kept/seen").read_text() == seen
+    for host, (_, said) in SPOILT.items():
+        assert re.search(rf"{host} : ok=0 changed=0 unreachable=0 failed=1 ", shown), shown
+        assert said in shown
 
 
-def test_a_dry_run_writes_nothing(environment: Path) -> None:
-    assert play(environment, "--check").returncode == 0
-    assert len((environment / "seen").read_text().split()[0]) == 64
-    assert not (environment / "secrets.yml").exists()
-    assert not (environment / "outside").exists()
-
-
-@pytest.mark.parametrize(
-    ("spoil", "said"),
-    [
-        ("rm outside/password", "the password that opens it is not"),
-        ("printf wrong >outside/password", "does not open with"),
-        ("chmod 0644 outside/password", "can be read by others"),
-    ],
-)
-def test_what_is_wrong_is_told_and_nothing_is_lost(environment: Path, spoil: str, said: str) -> None:
-    play(environment)
-    before = (environment / "secrets.yml").read_bytes()
-    subprocess.run(["sh", "-c", spoil], cwd=environment, check=True)
-    done = play(environment)
-    assert done.returncode != 0
-    assert (environment / "secrets.yml").read_bytes() == before
-    assert said in " ".join((done.stdout + done.stderr).split())
+def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
+    assert play(tmp_path, ["dry"], "--check").returncode == 0
+    assert len((tmp_path / "dry/seen").read_text().split()[0]) == 64
+    assert not (tmp_path / "dry/secrets.yml").exists()
+    assert not (tmp_path / "dry/outside").exists()
 
 
 def test_a_rotated_secret_is_new_and_the_former_one_is_kept_where_it_is_needed() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
+from copy import copy
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 from browsers import Browser
 from callers import MEDIA, PROXY, RELAY, RTMP
 from flask import Flask
@@ -19,8 +21,10 @@ from orchestrator import (
     accounts,
     cli,
     create_app,
+    events,
     guesses,
     keys,
+    limiting,
     logins,
     permissions,
     refusals,
@@ -37,6 +41,8 @@ def environment_of(database: Path) -> dict[str, str]:
     """What the deployment tells an orchestrator whose database is *database*."""
     return {
         "DATABASE_PATH": str(database),
+        "RECORDINGS_PATH": str(database.with_name("recordings")),
+        "REPORTS_PATH": str(database.with_name("reports")),
         "JWT_SECRET": secrets.token_hex(32),
         "DATA_KEY": secrets.token_hex(32),
         "ADMIN_PASSWORD": secrets.token_hex(16) + "aA1!",
@@ -54,8 +60,33 @@ def environment_of(database: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    return environment_of(tmp_path / "database.db")
+def real_passwords() -> None:
+    """Hash passwords as slowly as in production, for a test that is about that."""
+
+
+@pytest.fixture(autouse=True)
+def quick_passwords(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash passwords by the same algorithm, but quickly, because nearly every test signs somebody in."""
+    if "real_passwords" not in request.fixturenames:
+        quick = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+        monkeypatch.setattr(accounts, "hasher", quick)
+        monkeypatch.setattr(accounts, "NOBODY", quick.hash("nobody's"))
+
+
+@pytest.fixture(scope="session")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of all tests that need no other; its folder is empty when a test begins."""
+    folder = tmp_path_factory.mktemp("orchestrator") / "data"
+    folder.mkdir()
+    return environment_of(folder / "database.db")
+
+
+@pytest.fixture
+def environment(usual: dict[str, str]) -> dict[str, str]:
+    folder = Path(usual["DATABASE_PATH"]).parent
+    shutil.rmtree(folder)
+    folder.mkdir()
+    return dict(usual)
 
 
 @pytest.fixture(scope="session")
@@ -73,9 +104,34 @@ def settings(environment: dict[str, str]) -> Settings:
     return from_environment(environment)
 
 
-@pytest.fixture
-def app(settings: Settings, migrated: Path) -> Iterator[Flask]:
+@pytest.fixture(scope="session")
+def common(usual: dict[str, str]) -> Callable[[], Flask]:
+    """Give the one application of all tests with the usual settings, because making one takes longer than most tests.
+
+    All that it remembers is forgotten, but how many requests it answered: whoever counts those makes an own one.
+    """
+    settings = from_environment(usual)
     app = create_app(settings)
+    config, never_asked = dict(app.config), app.extensions["streamkeep_readiness"]
+    # From its first request on, Flask refuses handlers that later tests would have to live with.
+    app.test_client().get("/healthz")
+
+    def as_made() -> Flask:
+        app.config.clear()
+        app.config.update(config)
+        app.extensions["streamkeep_readiness"] = copy(never_asked)
+        # These two are the process's; a test may have pointed them elsewhere.
+        limiting.limiter.init_app(app)
+        events.configure(settings.log_level, settings.log_file)
+        app.logger.handlers = events.log.handlers
+        return app
+
+    return as_made
+
+
+@pytest.fixture
+def app(settings: Settings, usual: dict[str, str], common: Callable[[], Flask], migrated: Path) -> Iterator[Flask]:
+    app = common() if settings == from_environment(usual) else create_app(settings)
     shutil.copy(migrated, settings.database_path)
     with app.app_context():
         yield app

@@ -9,8 +9,10 @@ from urllib.parse import quote
 
 import pytest
 from callers import PROXY, STRANGER
+from flask import Flask
 from flask.testing import FlaskClient
 from orchestrator import create_app, keys
+from orchestrator.database import db
 from orchestrator.settings import from_environment
 from werkzeug.test import TestResponse
 
@@ -18,12 +20,19 @@ SITE = "https://streams.test"
 ELSEWHERE = "https://www.elsewhere.test https://elsewhere.test:8443"
 
 
+@pytest.fixture(scope="module")
+def site(usual: dict[str, str]) -> Flask:
+    return create_app(from_environment(usual | {"EMBED_ORIGINS": ELSEWHERE}))
+
+
 @pytest.fixture
-def shared(app: object, environment: dict[str, str]) -> Iterator[FlaskClient]:
+def shared(site: Flask, app: object) -> Iterator[FlaskClient]:
     """A site whose public streams two others may show; with a stream of each kind."""
     for slug in ("public", "unlisted", "private"):
         keys.create(f"a-{slug}", f'The "{slug}" <show>', visibility=slug)
-    yield create_app(from_environment(environment | {"EMBED_ORIGINS": ELSEWHERE})).test_client()
+    yield site.test_client()
+    with site.app_context():
+        db.engine.dispose()
 
 
 @pytest.fixture

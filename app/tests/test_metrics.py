@@ -17,7 +17,8 @@ import pytest
 from callers import PROXY, STRANGER
 from flask import Flask
 from flask.testing import FlaskClient
-from orchestrator import events, shared_counts
+from orchestrator import create_app, events, shared_counts
+from orchestrator.settings import Settings
 from people import Person
 from prometheus_client.mmap_dict import mmap_key
 
@@ -34,6 +35,12 @@ def parsed(text: str) -> dict[str, float]:
             assert name not in found, f"{name} twice"
             found[name] = float(value)
     return found
+
+
+@pytest.fixture
+def common(settings: Settings) -> Callable[[], Flask]:
+    """An application that has answered no other test's requests."""
+    return lambda: create_app(settings)
 
 
 @pytest.fixture
@@ -114,8 +121,11 @@ def test_gauges_return_to_nothing_however_a_stream_ends(
 
 
 @pytest.fixture
-def serve(environment: dict[str, str], tmp_path: Path) -> Callable[..., AbstractContextManager[tuple[int, Path]]]:
+def serve(
+    environment: dict[str, str], migrated: Path, tmp_path: Path
+) -> Callable[..., AbstractContextManager[tuple[int, Path]]]:
     """Start servers as `serving` does."""
+    shutil.copy(migrated, environment["DATABASE_PATH"])
     return partial(serving, environment, tmp_path)
 
 
@@ -142,9 +152,7 @@ def serving(environment: dict[str, str], tmp_path: Path, *prefix: str) -> Iterat
         "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "counters"),
         "PATH": f"{Path(sys.executable).parent}:/usr/bin",
         "PYTHONPATH": str(ROOT),
-        "FLASK_APP": "orchestrator",
     }
-    subprocess.run([sys.executable, "-m", "flask", "db", "upgrade"], env=settings, check=True, capture_output=True)
     gunicorn = [sys.executable, "-m", "gunicorn"]
     command = [*prefix, *gunicorn, "--config=python:orchestrator.gunicorn_conf", "--bind=127.0.0.1:0"]
     with log.open("w") as out:

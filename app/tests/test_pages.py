@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from callers import PROXY
-from flask import Flask
+from flask import Flask, request
 from flask.testing import FlaskClient
 from orchestrator import accounts
 from orchestrator.__main__ import prepare
@@ -44,14 +44,9 @@ def test_security_txt_says_whom_to_tell(client: FlaskClient) -> None:
     assert "Contact: mailto:security@streams.test" in client.get("/.well-known/security.txt").text
 
 
-def test_the_client_is_whom_the_proxy_names(app: Flask, client: FlaskClient) -> None:
+def test_the_client_is_whom_the_proxy_names(app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-
-    @app.before_request
-    def remember() -> None:
-        from flask import request
-
-        seen.append(request.remote_addr)
+    monkeypatch.setitem(app.view_functions, "health.alive", lambda: seen.append(request.remote_addr) or "")
 
     forwarded = {"X-Forwarded-For": "203.0.113.9"}
     client.get("/healthz", headers=forwarded, environ_base={"REMOTE_ADDR": PROXY})
@@ -59,6 +54,7 @@ def test_the_client_is_whom_the_proxy_names(app: Flask, client: FlaskClient) -> 
     assert seen == ["203.0.113.9", "10.9.0.77"]
 
 
+@pytest.mark.usefixtures("real_passwords")
 def test_starting_makes_the_admin_and_keeps_up_with_the_deployed_password(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 from browsers import Browser
@@ -183,18 +182,13 @@ def test_pages_that_update_themselves_do_not_count_for_the_api(environment: dict
 
 
 @pytest.fixture
-def recorded(app: Flask, ingrid: Browser, settings: Settings, tmp_path: Path) -> str:
+def recorded(app: Flask, ingrid: Browser, settings: Settings) -> str:
     """A recording of ingrid's stream."""
     ingrid.post("/streams", slug="evening", record="yes")
     folder = settings.recordings_path / "evening"
     folder.mkdir(parents=True)
     (folder / "2026-01-31T18-00-00Z.mp4").write_bytes(b"x" * 2048)
     return "/streams/evening/recordings/2026-01-31T18-00-00Z.mp4"
-
-
-@pytest.fixture
-def environment(environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
-    return environment | {"RECORDINGS_PATH": str(tmp_path / "recordings")}
 
 
 def test_a_recording_is_listed_fetched_and_deleted(

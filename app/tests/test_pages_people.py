@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from browsers import Browser
 from orchestrator import accounts, logins, reports
+from orchestrator.settings import Settings
 
 Make = Callable[[str, str], Browser]
 
@@ -132,15 +133,9 @@ def test_signing_out_everywhere(browser: Make) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "reports"
-    made.mkdir()
-    return made
-
-
-@pytest.fixture
-def environment(environment: dict[str, str], folder: Path) -> dict[str, str]:
-    return environment | {"REPORTS_PATH": str(folder)}
+def folder(settings: Settings) -> Path:
+    settings.reports_path.mkdir()
+    return settings.reports_path
 
 
 JUNIT = """<?xml version="1.0"?><testsuites><testsuite name="pytest" hostname="controller" tests="4">
@@ -203,9 +198,9 @@ def test_an_empty_report_has_not_passed(browser: Make, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["..", "../secret", "..%2fsecret", "nothing", "link", "secret"])
-def test_a_name_is_no_path(browser: Make, folder: Path, tmp_path: Path, name: str) -> None:
-    (tmp_path / "secret.xml").write_text("<testsuites>secret</testsuites>")
-    (folder / "link.xml").symlink_to(tmp_path / "secret.xml")
+def test_a_name_is_no_path(browser: Make, folder: Path, name: str) -> None:
+    (folder.parent / "secret.xml").write_text("<testsuites>secret</testsuites>")
+    (folder / "link.xml").symlink_to(folder.parent / "secret.xml")
     answer = browser("anton", "auditor").get(f"/reports/{name}")
     assert answer.status_code in (404, 308)
     assert "secret</" not in answer.text

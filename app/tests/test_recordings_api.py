@@ -10,20 +10,16 @@ from callers import reported
 from flask import Flask
 from flask.testing import FlaskClient
 from orchestrator import accounts, keys, recordings
+from orchestrator.settings import Settings
 
 Headers = Callable[[str], dict[str, str]]
 FIRST, SECOND = "2026-11-24T23-55-02Z.mp4", "2026-11-25T00-10-00Z.mp4"
 
 
 @pytest.fixture
-def environment(environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
-    return environment | {"RECORDINGS_PATH": str(tmp_path / "recordings")}
-
-
-@pytest.fixture
-def disk(app: Flask, tmp_path: Path) -> Path:
+def disk(app: Flask, settings: Settings) -> Path:
     """Two recordings of ann, one of bob, and things that are none."""
-    root = tmp_path / "recordings"
+    root = settings.recordings_path
     for slug, name, size in (("ann-show", FIRST, 10), ("ann-show", SECOND, 20), ("bob-show", FIRST, 30)):
         (root / slug).mkdir(parents=True, exist_ok=True)
         (root / slug / name).write_bytes(b"x" * size)

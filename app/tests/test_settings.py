@@ -99,10 +99,10 @@ def orchestrator(environment: dict[str, str], *arguments: str) -> subprocess.Com
     )
 
 
-def test_a_check_says_yes_and_touches_nothing(environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_check_says_yes_and_touches_nothing(environment: dict[str, str]) -> None:
     done = orchestrator(environment, "check")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert list(tmp_path.iterdir()) == []
+    assert list(Path(environment["DATABASE_PATH"]).parent.iterdir()) == []
 
 
 @pytest.mark.parametrize("arguments", [[], ["check"]])
