@@ -29,6 +29,7 @@ from judge_host import (
     nftables,
     ports,
     snap,
+    ways_out,
 )
 
 REPOSITORY = Path(__file__).parents[1]
@@ -281,6 +282,30 @@ def test_the_last_file_that_turns_forwarding_off_is_named(tmp_path: Path, files:
         put(tmp_path, name, text)
     said = list(forwarding(tmp_path))
     assert [sentence.split()[0] for sentence in said] == ([f"/{culprit}"] if culprit else [])
+
+
+FIRST = "default via 192.0.2.1 dev eth0 \n192.0.2.0/24 dev eth0 proto kernel scope link src 192.0.2.2 \n"
+
+
+@pytest.mark.parametrize(
+    ("routes", "ways"),
+    [
+        ("", ""),
+        (FIRST, ""),
+        (FIRST + "default via 192.0.2.3 dev eth0 metric 500 \n", ""),
+        (FIRST + "203.0.113.0/24 via 198.51.100.1 dev eth1 \nunreachable default metric 9 \n", ""),
+        (FIRST + "default via 198.51.100.1 dev eth1 metric 500 \n", "(eth0, eth1)"),
+        (FIRST + "default dev wg0 table 51820 scope link \n", "(eth0, wg0)"),
+        (
+            "default proto static \\\tnexthop via 192.0.2.1 dev a \\\tnexthop via 198.51.100.1 dev b \n",
+            "(a, b)",
+        ),
+    ],
+)
+def test_a_host_with_several_ways_out_is_refused_a_strict_filter(routes: str, ways: str) -> None:
+    found = list(ways_out(says(ip=routes)))
+    assert bool(found) == bool(ways)
+    assert ways in "".join(found)
 
 
 HOLD = """

@@ -253,6 +253,17 @@ def forwarding(root: Path) -> Problems:
         )
 
 
+def ways_out(ask: Ask) -> Problems:
+    """Judge whether packets may come by another way than that by which they are answered."""
+    routes = ask("ip", "-4", "-oneline", "route", "show", "table", "all").splitlines()
+    ways = {way for line in routes if line.startswith("default ") for way in re.findall(r" dev (\S+)", line)}
+    if len(ways) > 1:
+        yield (
+            f"The host has several ways out ({named(ways)}), and what comes by another than its answer takes would be "
+            "dropped, ssh among it: write base_rp_filter: 2."
+        )
+
+
 def lock_holder(path: Path) -> int | None:
     """Return the process that holds a lock of apt's; None where nobody does."""
     try:
@@ -287,6 +298,7 @@ def main() -> None:
         {
             "ports": {"type": "list", "elements": "int", "required": True},
             "replace_docker": {"type": "bool", "required": True},
+            "rp_filter": {"type": "int", "required": True},
             "apt_seconds": {"type": "int", "required": True},
         },
         supports_check_mode=True,
@@ -294,14 +306,16 @@ def main() -> None:
     module.run_command_environ_update = {"LC_ALL": "C.UTF-8"}
 
     def ask(*words: str) -> str:
-        # Without these two nothing is known; what the others say when they fail is an answer.
-        needed = words[0] in ("dpkg", "ss")
+        # Without these nothing is known; what the others say when they fail is an answer.
+        needed = words[0] in ("dpkg", "ip", "ss")
         program = module.get_bin_path(words[0], required=needed)
         return str(module.run_command([program, *words[1:]], check_rc=needed)[1]) if program else ""
 
     problems = [*architecture(ask), *nesting(ROOT, ask), *ports(module.params["ports"], ask), *snap(ROOT)]
     if not module.params["replace_docker"]:
         problems += engine(ROOT, ask)
+    if module.params["rp_filter"] == 1:
+        problems += ways_out(ask)
     problems += [*nftables(ask), *forwarding(ROOT)]
     problems = problems or list(apt(ROOT, module.params["apt_seconds"]))  # the only one to wait for
     if problems:
