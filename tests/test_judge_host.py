@@ -96,12 +96,14 @@ def test_a_program_that_listens_here_is_named() -> None:
 def test_ports_are_told_by_who_has_them(tmp_path: Path) -> None:
     sockets = "127.0.0.1:19360 other.socket other.service\n0.0.0.0:1936 rtmps.socket rtmps.service\n"
     ask = says(ss=SHOWN.replace("systemd-resolve", "nginx").replace("=99", "=776"), docker="blog \n", systemctl=sockets)
-    assert list(ports([80, 443, 1935, 1936, 2049, 5000], ask)) == [
+    put(tmp_path, "proc/85/cmdline", "/usr/bin/conmon\0-n\0kept\0--exit-dir\0/x\0")
+    assert list(ports([22, 80, 443, 1935, 1936, 2049, 5000], ask, tmp_path)) == [
         "Streamkeep publishes port 80 and port 443, which nginx (process 776) has: end it, or give it other ports.",
         "Streamkeep publishes port 2049, which somebody has whom ss can't name: end that, or give it other ports.",
         "Streamkeep publishes port 1936, which systemd has: run systemctl disable --now rtmps.socket, or give it other"
         " ports.",
         "Streamkeep publishes port 1935, which the container blog has: stop it, or give it other ports.",
+        "Streamkeep publishes port 22, which the container kept has: stop it, or give it other ports.",
     ]
 
 
@@ -203,6 +205,12 @@ def test_an_engine_of_somebody_elses_is_refused_by_name(tmp_path: Path) -> None:
     assert "apt-get remove docker-ce containerd.io, or write streamkeep_replace_docker: true" in packages
     assert docker.startswith("Docker has the containers blog, c0ffee and the volumes abababababab, pgdata, which")
     assert podman.startswith("podman runs the containers kept, which")
+
+
+def test_an_engine_that_keeps_its_containers_elsewhere_is_asked(tmp_path: Path) -> None:
+    assert list(engine(tmp_path, says(ps="", volume=""))) == []
+    (said,) = engine(tmp_path, says(ps="blog\ndb\n", volume="pgdata\n"))
+    assert said.startswith("Docker has the containers blog, db and the volumes pgdata, which")
 
 
 OURS = {"icc": False, "userns-remap": "dockremap"}

@@ -125,16 +125,24 @@ def strangers(port: int, ask: Ask) -> list[str] | None:
     return [name for name, _, project in found if project != PROJECT] if found else None
 
 
-def ports(wanted: Iterable[int], ask: Ask) -> Problems:
+def podman_container(path: Path) -> str:
+    """Return which container a process minds for podman, by its command line; nothing for all others."""
+    words = text(path).split("\0")
+    return words[words.index("-n") + 1] if Path(words[0]).name == "conmon" and "-n" in words[:-1] else ""
+
+
+def ports(wanted: Iterable[int], ask: Ask, root: Path = ROOT) -> Problems:
     """Judge whether the ports that are to be published are free, or ours."""
     held: dict[str, set[int]] = {}
     for listener in listeners(ask("ss", "-Hltnp")):
         if listener.port not in wanted:
             continue
         containers = strangers(listener.port, ask) if listener.program in ("dockerd", "docker-proxy") else None
+        if name := podman_container(root / f"proc/{listener.pid}/cmdline"):
+            containers = [name]
         if containers is not None:
             who = f"the container {named(containers)} has: stop it" if containers else ""
-        elif service := unit(listener, ask):
+        elif service := unit(listener, ask, root):
             who = f"{named([listener.program])} has: run systemctl disable --now {named([service])}"
         elif listener.program:
             who = f"{named([listener.program])} (process {listener.pid}) has: end it"
@@ -162,9 +170,9 @@ def configuration(root: Path) -> Mapping[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def containers(data: Path) -> list[str]:
-    """Return the containers of an engine without user namespaces, whether it runs or not."""
-    found = []
+def containers(data: Path, ask: Ask) -> list[str]:
+    """Return the containers of an engine without user namespaces, whether it answers or not."""
+    found = ask("docker", "ps", "--all", "--format", "{{.Names}}").split()
     for path in (data / "containers").glob("*/config.v2.json"):
         try:
             found.append(str(json.loads(text(path))["Name"]).removeprefix("/"))
@@ -173,20 +181,16 @@ def containers(data: Path) -> list[str]:
     return found
 
 
-def volumes(data: Path) -> list[str]:
+def volumes(data: Path, ask: Ask) -> list[str]:
     """Return its volumes; those without a name by the beginning of their number."""
-    found = [path.name for path in (data / "volumes").glob("*") if path.is_dir()]
+    found = ask("docker", "volume", "ls", "--quiet").split()
+    found += [path.name for path in (data / "volumes").glob("*") if path.is_dir()]
     return [name[:12] if re.fullmatch("[0-9a-f]{64}", name) else name for name in found]
 
 
-def conmons(root: Path) -> list[str]:
-    """Return the containers that run under podman, whoever's: each has a conmon that knows its name."""
-    found = []
-    for path in (root / "proc").glob("[0-9]*/cmdline"):
-        words = text(path).split("\0")
-        if Path(words[0]).name == "conmon" and "-n" in words[:-1]:
-            found.append(words[words.index("-n") + 1])
-    return found
+def ours(root: Path) -> bool:
+    """Tell whether the engine is Streamkeep's; what stands in its other folders has been out of sight since."""
+    return (configuration(root) or {}).get("userns-remap") == "dockremap" and (root / DAEMON_MARK).exists()
 
 
 def engine(root: Path, ask: Ask) -> Problems:
@@ -196,20 +200,20 @@ def engine(root: Path, ask: Ask) -> Problems:
             f"{named(others)} bring another engine than Debian's, which Streamkeep uses: apt-get remove "
             f"{' '.join(others)}, or write {REPLACE}, by which the deployment removes them."
         )
+    if ours(root):
+        return
     daemon = configuration(root)
-    if daemon and daemon.get("userns-remap") == "dockremap" and (root / DAEMON_MARK).exists():
-        return  # ours; what stands in the engine's other folders has been out of sight since
     if daemon is None or daemon:
         said = f"sets {named(daemon)}" if daemon else "is no JSON object"
         yield f"/{DAEMON} is not Streamkeep's and {said}: move it away, or write {REPLACE}, by which ours replaces it."
     data = root / str((daemon or {}).get("data-root", "/var/lib/docker")).lstrip("/")
-    here = [("containers", containers(data)), ("volumes", volumes(data))]
+    here = [("containers", containers(data, ask)), ("volumes", volumes(data, ask))]
     if said := " and the ".join(f"{what} {named(names)}" for what, names in here if names):
         yield (
             f"Docker has the {said}, which nobody would see any longer, because Streamkeep's engine uses "
             f"user namespaces: move them to another host, or write {REPLACE}, which leaves them behind on the disk."
         )
-    if names := conmons(root):
+    if names := [name for path in (root / "proc").glob("[0-9]*/cmdline") if (name := podman_container(path))]:
         yield (
             f"podman runs the containers {named(names)}, which Streamkeep's firewall would cut off from outside: move "
             f"them to another host, or write {REPLACE}, which leaves them so."
@@ -320,7 +324,9 @@ def main() -> None:
     problems = problems or list(apt(ROOT, module.params["apt_seconds"]))  # the only one to wait for
     if problems:
         module.fail_json("\n".join(problems))
-    module.exit_json(changed=False, engine_packages=packages(ask))
+    # What makes room, once the operator has said so.
+    running = ask("docker", "ps", "--quiet").split() if module.params["replace_docker"] and not ours(ROOT) else []
+    module.exit_json(changed=False, engine_packages=packages(ask), engine_containers=running)
 
 
 if __name__ == "__main__":
