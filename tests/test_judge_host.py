@@ -251,7 +251,7 @@ def test_names_of_others_are_bounded() -> None:
     assert named(["b", "a", "b"]) == "a, b"
     many = named([f"{number}\n{'x' * 99}" for number in range(300)])
     assert many.endswith(" and 295 more")
-    assert many.isprintable() and len(many) < 240
+    assert many.isprintable() and len(many) < 350
 
 
 @pytest.mark.parametrize(

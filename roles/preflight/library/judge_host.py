@@ -51,7 +51,7 @@ Problems = Iterable[str]
 
 def named(names: Iterable[str]) -> str:
     """Say *names*, which others have chosen: neither too many nor too long."""
-    found = sorted({re.sub(r"[^!-~]", "?", name)[:40] for name in names})
+    found = sorted({re.sub(r"[^!-~]", "?", name)[:64] for name in names})
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     return ", ".join(found[:SHOWN]) + more
 
