@@ -65,7 +65,10 @@ def value(host: Host, key: str) -> int:
 def test_the_network_stack_is_hardened(host: Host, key: str) -> None:
     if ".ipv6." in key and not host.file("/proc/sys/net/ipv6").exists:
         pytest.skip("not-testable: this kernel has no IPv6")
-    assert value(host, key) == SYSCTL_NETWORK[key]
+    routes = host.check_output("ip -4 -oneline route show table all")
+    ways = {way for line in re.findall("^default .*", routes, re.M) for way in re.findall(r" dev (\S+)", line)}
+    loose = key.endswith(".rp_filter") and len(ways) > 1  # base_rp_filter: 2
+    assert value(host, key) == (2 if loose else SYSCTL_NETWORK[key])
 
 
 @pytest.mark.parametrize("key", SYSCTL_KERNEL)

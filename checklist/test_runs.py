@@ -56,6 +56,7 @@ REFUSALS = {
     "root": (["-e", "ssh_login_user=root"], "make a user who logs in by key and may sudo"),
     "keyless user": (["-e", "ssh_login_user=nobody"], "nobody has no key on"),
     "unknown user": (["-e", '{"streamkeep_ssh_users": ["ghost"]}'], "create the user, or take the name out"),
+    "port": (["-e", '{"preflight_ports": [22]}'], "port 22, which sshd has: run systemctl disable --now ssh.service"),
     "uplink": (["-e", '{"firewall_container_interfaces": ["sk-+", "eth+"]}'], "or its bridge another name"),
 }
 

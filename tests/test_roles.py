@@ -192,3 +192,22 @@ def test_a_card_that_passes_for_a_container_is_refused(tmp_path: Path) -> None:
     for host, (_, mistaken) in CARDS.items():
         assert bool(refused[host]) == bool(mistaken), host
         assert not mistaken or f"{host} reaches the outside by {mistaken}, which" in refused[host], host
+
+
+@pytest.mark.parametrize(
+    ("environment", "called", "port"),
+    [
+        ({"SSH_CONNECTION": "198.51.100.7 50022 192.0.2.7 22"}, 2222, 22),
+        ({"SSH_CONNECTION": "2001:db8::7 50022 2001:db8::1 2200"}, None, 2200),
+        ({}, 2222, 2222),
+        ({}, None, 22),
+        (None, None, 22),
+    ],
+    ids=["behind NAT", "by a jump host", "not by ssh", "not by ssh, nor told", "facts without an environment"],
+)
+def test_the_firewall_opens_the_port_by_which_the_controller_came(
+    environment: dict[str, str] | None, called: int | None, port: int
+) -> None:
+    template = NativeEnvironment().from_string(variables("firewall")["_firewall_ssh_port"])
+    known = {"ansible_facts": {} if environment is None else {"env": environment}}
+    assert template.render(known | ({"ansible_port": called} if called else {})) == port
