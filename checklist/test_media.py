@@ -41,7 +41,7 @@ def test_a_limit_ends_what_exceeds_it_and_only_that(
     measured = eventually(lambda: (now := live(api, "probe-fine")) and now["bitrate_kbps"] and now, 15, "measured")
     assert measured["bitrate_kbps"] == pytest.approx(NOMINAL_KBPS, rel=0.15)
     assert (measured["width"], measured["height"], measured["frame_rate"]) == (640, 720, 30.0)
-    assert (measured["video_codec"].split()[0], measured["audio_codec"].split()[0]) == ("H264", "AAC")
+    assert (measured["video_codec"].split()[0], measured["audio_codec"].split()[0]) == ("H.264", "AAC")
     assert publishers["fine"].running
     api.does("PATCH", "/keys/probe-fine", {"max_minutes": 1})
     eventually(lambda: not publishers["fine"].running, 65, "the stream of a minute is ended")
