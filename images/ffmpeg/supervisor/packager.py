@@ -66,18 +66,6 @@ class Job:
     playlist_segments: int
     encode: bool
 
-    def line(self) -> str:
-        """Return the job as a line of JSON."""
-        ladder = [[r.name, r.height, r.video_kbps, r.audio_kbps] for r in self.ladder]
-        return json.dumps({**self.__dict__, "folder": str(self.folder), "ladder": ladder}) + "\n"
-
-    @classmethod
-    def read(cls, line: str) -> Job:
-        """Return the job that *line* describes."""
-        told = json.loads(line)
-        ladder = tuple(Rendition(*rendition) for rendition in told["ladder"])
-        return cls(**{**told, "folder": Path(told["folder"]), "ladder": ladder})
-
 
 class Format(NamedTuple):
     """What a decoder needs to know; another one begins another stretch. *sound* is a codec's name, empty for none."""
@@ -583,11 +571,10 @@ def _fitted(rendition: Rendition, picture: media.Picture, shorter: int) -> Rung:
     return Rung(rendition.name, width, height, rendition.video_kbps, rendition.audio_kbps)
 
 
-def work(line: str, supervisor: Connection) -> None:
-    """Do the job that *line* describes, as a process of its own, and tell the *supervisor*."""
+def work(job: Job, supervisor: Connection) -> None:
+    """Do *job*, as a process of its own, and tell the *supervisor*."""
     os.umask(0o022)  # the proxy reads what we write
     gc.freeze()  # what was loaded before the fork is neither looked at nor copied by our collections
-    job = Job.read(line)
 
     def tell(said: dict[str, Any]) -> None:
         supervisor.send_bytes(json.dumps(said).encode())

@@ -65,7 +65,7 @@ class Pipeline(Child):
         ours, theirs = FORKS.Pipe()
         with ours:
             with theirs:
-                process = FORKS.Process(target=packager.work, args=(job.line(), theirs), daemon=True)
+                process = FORKS.Process(target=packager.work, args=(job, theirs), daemon=True)
                 process.start()
             self._adopt(process)
             self._listen(ours)

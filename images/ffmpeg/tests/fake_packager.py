@@ -15,10 +15,9 @@ from supervisor.packager import Job
 REPORT = {"facts": {"width": 1}, "problems": [], "encoder": {}}
 
 
-def work(line: str, supervisor: Connection) -> None:
+def work(job: Job, supervisor: Connection) -> None:
     """Do nothing until somebody asks for the end."""
-    folder = Job.read(line).folder
-    notes = next(path / "notes" for path in folder.parents if (path / "notes").exists())
+    notes = next(path / "notes" for path in job.folder.parents if (path / "notes").exists())
 
     def note(text: str) -> None:
         with notes.open("a") as file:
@@ -33,7 +32,7 @@ def work(line: str, supervisor: Connection) -> None:
         os._exit(0)
 
     signal.signal(signal.SIGTERM, end)
-    note(f"begun {os.getpid()} packager {line.strip()}")
+    note(f"begun {os.getpid()} packager {job}")
     tell({"attached": True})
     tell(REPORT)
     with suppress(EOFError):
