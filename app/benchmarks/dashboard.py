@@ -31,7 +31,7 @@ EVERY = 10  # seconds between two samples
 HOUSEKEEPING = """
 import time
 from orchestrator import create_app, worker
-from orchestrator.database import db
+from orchestrator.site.database import db
 from orchestrator.models import Sample
 with create_app().app_context():
     rows = -1

@@ -11,9 +11,13 @@ from sqlalchemy import URL
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from . import api, cli, events, health, internal, limiting, metrics, models, pages, tokens, viewing
-from .database import db, migrate
-from .settings import Settings, from_environment
+from . import api, cli, models, pages
+from .internal import callbacks, health_checks, metrics
+from .people import tokens
+from .site import events, rate_limits
+from .site.database import db, migrate
+from .site.settings import Settings, from_environment
+from .streams import playback_access
 
 __all__ = ["create_app", "models"]
 
@@ -24,7 +28,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     """Return the application, with *settings* or those of the environment.
 
     Raises:
-        RefusedSetting: see `settings.from_environment`.
+        RefusedSetting: see `site.settings.from_environment`.
     """
     settings = settings or from_environment(os.environ)
     os.umask(0o077)  # the database's -wal and -shm files follow the umask, not the database's own mode
@@ -38,21 +42,21 @@ def create_app(settings: Settings | None = None) -> Flask:
     )
     db.init_app(app)
     migrate.init_app(app, db, directory=str(Path(__file__).parent / "migrations"))
-    for blueprint in (internal.blueprint, pages.blueprint, viewing.blueprint):
+    for blueprint in (callbacks.blueprint, pages.blueprint, playback_access.blueprint):
         app.register_blueprint(blueprint)
     app.cli.add_command(cli.group)
     app.before_request(_name_request)
     app.after_request(_page_policy)
-    health.configure(app)
+    health_checks.configure(app)
     tokens.configure(app, settings)
-    limiting.configure(app, settings)
+    rate_limits.configure(app, settings)
     metrics.configure(app)
     api.configure(app)
     app.register_error_handler(HTTPException, pages.told)
     events.configure(settings.log_level, settings.log_file)
     app.logger.handlers = events.log.handlers
     # Only the proxy writes X-Forwarded-*, always anew; internal callers come without it and are known by their socket.
-    app.wsgi_app = internal.RememberPeer(ProxyFix(app.wsgi_app, x_for=1, x_proto=1), settings.trusted_proxy)  # type: ignore[method-assign]  # how Flask documents middleware
+    app.wsgi_app = callbacks.RememberPeer(ProxyFix(app.wsgi_app, x_for=1, x_proto=1), settings.trusted_proxy)  # type: ignore[method-assign]  # how Flask documents middleware
     return app
 
 

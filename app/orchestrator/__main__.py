@@ -14,12 +14,14 @@ from pathlib import Path
 from flask_migrate import upgrade
 from sqlalchemy import update
 
-from . import accounts, create_app, relays
-from .clock import now
-from .database import db
+from . import create_app
 from .models import Session
-from .settings import RefusedSetting, from_environment
-from .shared_counts import FOLDER
+from .people import accounts
+from .site.clock import now
+from .site.database import db
+from .site.metric_files import FOLDER
+from .site.settings import RefusedSetting, from_environment
+from .streams import relays
 
 EX_CONFIG = 78  # sysexits.h: configuration error
 

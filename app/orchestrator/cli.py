@@ -16,9 +16,11 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from . import accounts, events, keys, logins, sessions
-from .clock import now
 from .models import ROLES, VISIBILITIES, StreamKey, User
+from .people import accounts, logins
+from .site import events
+from .site.clock import now
+from .streams import keys, sessions
 
 group = AppGroup("streamkeep", help="Manage streams, keys and people.")
 key_group = AppGroup("key", help="Manage stream keys.")

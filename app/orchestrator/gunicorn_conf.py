@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import shared_counts
+from .site import metric_files
 
 bind = "0.0.0.0:8000"  # the container's own networks; nothing of it is published
 workers = 2
 worker_class = "gthread"
-threads = 16  # a publisher holds one for a moment (calling.tell_media), while its packager needs another
+threads = 16  # a publisher holds one for a moment (streams.media_control), while its packager needs another
 worker_tmp_dir = "/dev/shm"  # noqa: S108  # the heartbeat must not wait for a disk
 timeout = 30
 graceful_timeout = 10
@@ -22,7 +22,7 @@ wsgi_app = "orchestrator:create_app()"
 logconfig_dict = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"json": {"()": "orchestrator.events.JsonLines"}},
+    "formatters": {"json": {"()": "orchestrator.site.events.JsonLines"}},
     "handlers": {"out": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stdout"}},
     "root": {"level": "WARNING", "handlers": ["out"]},  # alembic would tell of each look at the tables
     "loggers": {"gunicorn.error": {"level": "INFO", "handlers": ["out"], "propagate": False}},
@@ -37,4 +37,4 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 def post_fork(_server: Any, worker: Any) -> None:
     """Let *worker* count in its place."""
-    shared_counts.take(worker.place)
+    metric_files.take(worker.place)

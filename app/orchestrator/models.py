@@ -10,9 +10,9 @@ from uuid import uuid4
 from sqlalchemy import JSON, ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from .clock import now
-from .database import Base
-from .stream_problems import KINDS, SEVERITIES, Problem, told
+from .site.clock import now
+from .site.database import Base
+from .streams.problems import KINDS, SEVERITIES, Problem, told
 
 ROLES = ("admin", "streamer", "auditor")
 VISIBILITIES = ("public", "unlisted", "private")
@@ -118,7 +118,7 @@ class FormerKey(Base):
 
 
 class Refusal(Base):
-    """A wrong secret that somebody tried, as a keyed hash (`guesses`), and when it was tried last."""
+    """A wrong secret that somebody tried, as a keyed hash (`people.brute_force`), and when it was tried last."""
 
     __tablename__ = "refusals"
 
@@ -129,8 +129,8 @@ class Refusal(Base):
 class Relay(Base):
     """A server of somebody else to which a stream is passed on.
 
-    *server* is rtmp(s)://host[:port]/app; *secret* is the stream key for it, sealed (`sealing`). *state*, *reason* and
-    *state_at* are what the relay said last.
+    *server* is rtmp(s)://host[:port]/app; *secret* is the stream key for it, sealed (`site.encryption`). *state*,
+    *reason* and *state_at* are what the relay said last.
     """
 
     __tablename__ = "relays"
@@ -185,8 +185,8 @@ class Session(Base):
 class Health(Base):
     """What the supervisor found in a session's stream, when it told last (*at*).
 
-    *facts* are `stream_health.FACTS`, *problems* a list of {"code", "values", "since"} (`stream_problems`). *leaves_at*
-    is when a publisher whose stream can't be played is sent away.
+    *facts* are `streams.health.FACTS`, *problems* a list of {"code", "values", "since"} (`streams.problems`).
+    *leaves_at* is when a publisher whose stream can't be played is sent away.
     """
 
     __tablename__ = "health"
@@ -206,7 +206,7 @@ class Health(Base):
 
 
 class RefusedPublish(Base):
-    """The last try to publish under a key's name that was refused, and why: one of `metrics.REASONS`."""
+    """The last try to publish under a key's name that was refused, and why: one of `streams.problems.REFUSALS`."""
 
     __tablename__ = "refused_publishes"
 
@@ -232,7 +232,7 @@ class Host(Base):
 
 
 class Tally(Base):
-    """How often something happened in a process that nobody scrapes; the names are `metrics.TALLIES`."""
+    """How often something happened in a process that nobody scrapes; the names are `internal.metrics.TALLIES`."""
 
     __tablename__ = "tallies"
 
@@ -243,7 +243,7 @@ class Tally(Base):
 class Sample(Base):
     """What was measured of a session, for the curves on the dashboard.
 
-    *at* is when, and *seconds* for how long from then on it stands: old ones are merged (`samples`).
+    *at* is when, and *seconds* for how long from then on it stands: old ones are merged (`streams.samples`).
     """
 
     __tablename__ = "samples"

@@ -15,8 +15,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, true
 from werkzeug.exceptions import Forbidden
 
-from .clock import now
 from .models import StreamKey, User
+from .site.clock import now
 
 ADMINS = ("admin",)
 OBSERVERS = ("admin", "auditor")  # see everything

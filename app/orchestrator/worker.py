@@ -18,14 +18,15 @@ from pathlib import Path
 from flask import Flask
 from sqlalchemy import delete
 
-from . import create_app, measuring, recordings, samples, sessions, stream_health
-from .clock import now
-from .database import db
-from .events import log, note
-from .measuring import Meter, NoAnswer, Reading
+from . import create_app
 from .models import Health, Sample, Session, Tally
-from .settings import RefusedSetting, Settings
-from .viewers import Audience
+from .site.clock import now
+from .site.database import db
+from .site.events import log, note
+from .site.settings import RefusedSetting, Settings
+from .streams import health, recordings, rtmp_statistics, samples, sessions
+from .streams.rtmp_statistics import Meter, NoAnswer, Reading
+from .streams.viewers import Audience
 
 EX_CONFIG = 78  # sysexits.h: configuration error
 ROUND = 2.0  # seconds
@@ -58,7 +59,7 @@ class Worker:
             self._failed("worker_rounds")
 
     def _failed(self, what: str, **details: str) -> None:
-        """Log the exception that is being handled, and count *what* of `metrics.TALLIES` went wrong."""
+        """Log the exception that is being handled, and count *what* of `internal.metrics.TALLIES` went wrong."""
         log.exception("worker", extra={"details": {"result": "failed", "what": what, **details}})
         self.failures[what] += 1
 
@@ -94,10 +95,10 @@ class Worker:
                 db.session.add(tally)
             tally.count += count
 
-    def _readings(self) -> measuring.Readings | None:
+    def _readings(self) -> rtmp_statistics.Readings | None:
         """Return what nginx-rtmp says; without an answer None, which is said once."""
         try:
-            readings = measuring.fetch(self.settings.rtmp_stat_url)
+            readings = rtmp_statistics.fetch(self.settings.rtmp_stat_url)
         except NoAnswer as reason:
             if self.answered:
                 note("measuring", "no answer", None, reason=str(reason))
@@ -107,19 +108,19 @@ class Worker:
         return readings
 
     def _look_after(
-        self, session: Session, readings: measuring.Readings | None, watching: dict[str, int], moment: float
+        self, session: Session, readings: rtmp_statistics.Readings | None, watching: dict[str, int], moment: float
     ) -> None:
         """Measure *session*, and send it away when that is too much."""
         with db.session.begin_nested():  # what fails of one stream takes nothing of the others with it
             self._measure(session, readings, watching, moment)
-        reason = None if session.ending else measuring.excess(session, self.meters[session.id], now())
+        reason = None if session.ending else rtmp_statistics.excess(session, self.meters[session.id], now())
         if reason:
             sessions.send_away(session, reason, sessions.HOLD)
             slug = session.stream_key.slug
             note("limit", "exceeded", session.address, reason=reason, slug=slug, session=session.id)
 
     def _measure(
-        self, session: Session, readings: measuring.Readings | None, watching: dict[str, int], moment: float
+        self, session: Session, readings: rtmp_statistics.Readings | None, watching: dict[str, int], moment: float
     ) -> None:
         """Write down what is known of *session*."""
         slug = session.stream_key.slug
@@ -142,7 +143,7 @@ class Worker:
             session.width, session.height, session.frame_rate = reading.width, reading.height, reading.frame_rate
             session.video_codec, session.audio_codec = reading.video_codec, reading.audio_codec
         session.silent_seconds = meter.silent(moment)
-        for name, value in stream_health.measured(session).items():
+        for name, value in health.measured(session).items():
             setattr(session, name, value)
 
 

@@ -17,23 +17,12 @@ from callers import MEDIA, PROXY, RELAY, RTMP
 from flask import Flask
 from flask.testing import FlaskClient
 from flask_migrate import upgrade
-from orchestrator import (
-    accounts,
-    cli,
-    create_app,
-    events,
-    guesses,
-    keys,
-    limiting,
-    logins,
-    permissions,
-    refusals,
-    relays,
-    sessions,
-    stream_health,
-)
-from orchestrator.database import db
-from orchestrator.settings import Settings, from_environment
+from orchestrator import cli, create_app, permissions
+from orchestrator.people import accounts, brute_force, logins
+from orchestrator.site import events, rate_limits
+from orchestrator.site.database import db
+from orchestrator.site.settings import Settings, from_environment
+from orchestrator.streams import health, keys, refusals, relays, sessions
 from people import Person
 
 
@@ -121,7 +110,7 @@ def common(usual: dict[str, str]) -> Callable[[], Flask]:
         app.config.update(config)
         app.extensions["streamkeep_readiness"] = copy(never_asked)
         # These two are the process's; a test may have pointed them elsewhere.
-        limiting.limiter.init_app(app)
+        rate_limits.limiter.init_app(app)
         events.configure(settings.log_level, settings.log_file)
         app.logger.handlers = events.log.handlers
         return app
@@ -174,7 +163,7 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     def shifted() -> datetime:
         return real() + offset[0]
 
-    for module in (accounts, cli, guesses, keys, logins, permissions, refusals, relays, sessions, stream_health):
+    for module in (accounts, brute_force, cli, health, keys, logins, permissions, refusals, relays, sessions):
         monkeypatch.setattr(module, "now", shifted)
     return pass_by
 

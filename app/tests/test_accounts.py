@@ -11,10 +11,11 @@ import pytest
 from browsers import Browser
 from flask import Flask
 from flask.testing import FlaskClient
-from orchestrator import accounts, cli
-from orchestrator.database import db
+from orchestrator import cli
 from orchestrator.models import User
-from orchestrator.settings import Settings
+from orchestrator.people import accounts
+from orchestrator.site.database import db
+from orchestrator.site.settings import Settings
 from people import Person
 
 

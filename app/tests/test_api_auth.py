@@ -17,9 +17,10 @@ import jwt
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from orchestrator import accounts, create_app, logins, tokens
-from orchestrator.database import db
-from orchestrator.settings import Settings, from_environment
+from orchestrator import create_app
+from orchestrator.people import accounts, logins, tokens
+from orchestrator.site.database import db
+from orchestrator.site.settings import Settings, from_environment
 from people import Person
 from werkzeug.test import TestResponse
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from orchestrator import accounts, keys, sessions
+from orchestrator.people import accounts
+from orchestrator.streams import keys, sessions
 from people import Person
 
 Call = Callable[..., int]

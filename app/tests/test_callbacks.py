@@ -11,8 +11,9 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given
 from hypothesis import settings as how
 from hypothesis import strategies as st
-from orchestrator import events, keys, sessions
 from orchestrator.models import StreamKey
+from orchestrator.site import events
+from orchestrator.streams import keys, sessions
 
 Call = Callable[..., int]
 

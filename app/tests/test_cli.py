@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from click.testing import Result
 from flask import Flask
-from orchestrator import accounts, keys, logins
+from orchestrator.people import accounts, logins
+from orchestrator.streams import keys
 from people import Person
 
 Run = Callable[..., list[dict[str, Any]]]

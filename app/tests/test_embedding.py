@@ -11,9 +11,10 @@ import pytest
 from callers import PROXY, STRANGER
 from flask import Flask
 from flask.testing import FlaskClient
-from orchestrator import create_app, keys
-from orchestrator.database import db
-from orchestrator.settings import from_environment
+from orchestrator import create_app
+from orchestrator.site.database import db
+from orchestrator.site.settings import from_environment
+from orchestrator.streams import keys
 from werkzeug.test import TestResponse
 
 SITE = "https://streams.test"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from orchestrator import events
+from orchestrator.site import events
 
 
 def test_the_file_is_opened_anew_when_it_was_rotated(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ from flask import Flask
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as how
 from hypothesis import strategies as st
-from orchestrator import accounts, keys, logins
-from orchestrator.database import db
 from orchestrator.models import Login
+from orchestrator.people import accounts, logins
+from orchestrator.site.database import db
+from orchestrator.streams import keys
 from sqlalchemy import select
 from werkzeug.datastructures import Headers
 
@@ -98,7 +99,7 @@ def again(browser: Browser, access: bool) -> None:
     user = accounts.find(browser.name) or accounts.create(browser.name, "admin")[0]
     user.role = "admin"
     accounts.enable(user)
-    from orchestrator import tokens
+    from orchestrator.people import tokens
 
     with browser.client.application.test_request_context(base_url=SITE):
         pair = tokens.issue(logins.begin(user))

@@ -10,10 +10,13 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from flask_migrate import upgrade
-from orchestrator import accounts, create_app, events, guesses, keys
-from orchestrator.database import db
+from orchestrator import create_app
 from orchestrator.models import FormerKey, Refusal
-from orchestrator.settings import from_environment
+from orchestrator.people import accounts, brute_force
+from orchestrator.site import events
+from orchestrator.site.database import db
+from orchestrator.site.settings import from_environment
+from orchestrator.streams import keys
 from sqlalchemy import func, select
 
 Call = Callable[..., int]
@@ -101,17 +104,17 @@ def test_former_keys_are_few_and_go_with_their_stream(app: Flask, key: str, late
 
 
 def test_what_is_remembered_of_refusals_is_bounded(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guesses, "MOST", 10)
+    monkeypatch.setattr(brute_force, "MOST", 10)
     for number in range(30):
-        assert guesses.is_new("stream", "198.51.100.7", "alice", wrong(number))
+        assert brute_force.is_new("stream", "198.51.100.7", "alice", wrong(number))
     assert db.session.scalar(select(func.count()).select_from(Refusal)) == 10
-    assert not guesses.is_new("stream", "198.51.100.7", "alice", wrong(29))
-    assert guesses.is_new("stream", "198.51.100.7", "alice", wrong(0))
+    assert not brute_force.is_new("stream", "198.51.100.7", "alice", wrong(29))
+    assert brute_force.is_new("stream", "198.51.100.7", "alice", wrong(0))
 
 
 def test_a_refusal_is_remembered_for_a_day_after_the_last_try(app: Flask, later: Callable[[float], None]) -> None:
     def new() -> bool:
-        return guesses.is_new("stream", "198.51.100.7", "alice", wrong(1))
+        return brute_force.is_new("stream", "198.51.100.7", "alice", wrong(1))
 
     assert new()
     for _ in range(3):
@@ -123,9 +126,9 @@ def test_a_refusal_is_remembered_for_a_day_after_the_last_try(app: Flask, later:
 
 def test_parts_are_kept_apart_and_no_secret_is_kept(app: Flask, key: str) -> None:
     secret = "Not-The-Right-One-1!"
-    assert guesses.is_new("login", "198.51.100.7", "alice", secret)
-    assert guesses.is_new("stream", "198.51.100.7", "alice", secret)
-    assert guesses.is_new("login", "198.51.100.7", "alic", "e" + secret)
+    assert brute_force.is_new("login", "198.51.100.7", "alice", secret)
+    assert brute_force.is_new("stream", "198.51.100.7", "alice", secret)
+    assert brute_force.is_new("login", "198.51.100.7", "alic", "e" + secret)
     for file in app.config["STREAMKEEP"].database_path.parent.iterdir():
         assert secret.encode() not in file.read_bytes()
         assert b"198.51.100.7" not in file.read_bytes()

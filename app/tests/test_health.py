@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from callers import PROXY, STRANGER
 from flask.testing import FlaskClient
-from orchestrator import health
-from orchestrator.database import db
-from orchestrator.settings import Settings
+from orchestrator.internal import health_checks
+from orchestrator.site.database import db
+from orchestrator.site.settings import Settings
 
 WRITE_VERSION = 18  # where in the file's header SQLite notes who may write it (https://www.sqlite.org/fileformat.html)
 
@@ -28,10 +28,10 @@ def other(settings: Settings, client: FlaskClient) -> Iterator[sqlite3.Connectio
 def a_moment_later(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Let an answer grow so old that the database is asked again."""
     moment = [1000.0]
-    monkeypatch.setattr(health, "monotonic", lambda: moment[0])
+    monkeypatch.setattr(health_checks, "monotonic", lambda: moment[0])
 
     def pass_by() -> None:
-        moment[0] += health.FRESH + 0.1
+        moment[0] += health_checks.FRESH + 0.1
 
     return pass_by
 

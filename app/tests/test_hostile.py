@@ -79,7 +79,7 @@ def test_another_method_is_a_client_error(client: FlaskClient, method: str) -> N
 
 
 def test_a_name_that_forges_a_line_stays_one_line(client: FlaskClient, capsys: pytest.CaptureFixture[str]) -> None:
-    from orchestrator import events
+    from orchestrator.site import events
 
     events.configure("INFO")
     forged = (
@@ -95,7 +95,7 @@ def test_a_name_that_forges_a_line_stays_one_line(client: FlaskClient, capsys: p
 def test_a_password_typed_as_the_name_is_not_logged(
     client: FlaskClient, streamer: Person, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from orchestrator import events
+    from orchestrator.site import events
 
     events.configure("INFO")
     for name in (streamer.password, streamer.name):

@@ -9,8 +9,8 @@ import pytest
 from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
-from orchestrator import keys
-from orchestrator.settings import Settings
+from orchestrator.site.settings import Settings
+from orchestrator.streams import keys
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
 

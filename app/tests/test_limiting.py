@@ -12,9 +12,9 @@ from flask_migrate import upgrade
 from limits import parse
 from limits.strategies import FixedWindowRateLimiter
 from orchestrator import create_app
-from orchestrator.counters import SqliteCounters
-from orchestrator.database import db
-from orchestrator.settings import from_environment
+from orchestrator.site.database import db
+from orchestrator.site.rate_limit_storage import SqliteCounters
+from orchestrator.site.settings import from_environment
 from werkzeug.test import TestResponse
 
 
@@ -87,7 +87,7 @@ def counters(tmp_path: Path) -> SqliteCounters:
 
 def test_a_window_ends(counters: SqliteCounters, monkeypatch: pytest.MonkeyPatch) -> None:
     moment = [1000.0]
-    monkeypatch.setattr("orchestrator.counters.time.time", lambda: moment[0])
+    monkeypatch.setattr("orchestrator.site.rate_limit_storage.time.time", lambda: moment[0])
     assert [counters.incr("a", 60) for _ in range(3)] == [1, 2, 3]
     assert (counters.get("a"), counters.get_expiry("a")) == (3, 1060.0)
     assert counters.get("b") == 0
@@ -98,8 +98,8 @@ def test_a_window_ends(counters: SqliteCounters, monkeypatch: pytest.MonkeyPatch
 
 def test_counters_that_are_over_are_forgotten(counters: SqliteCounters, monkeypatch: pytest.MonkeyPatch) -> None:
     moment = [1000.0]
-    monkeypatch.setattr("orchestrator.counters.time.time", lambda: moment[0])
-    monkeypatch.setattr("orchestrator.counters.FORGET_EVERY", 10)
+    monkeypatch.setattr("orchestrator.site.rate_limit_storage.time.time", lambda: moment[0])
+    monkeypatch.setattr("orchestrator.site.rate_limit_storage.FORGET_EVERY", 10)
     for n in range(9):
         counters.incr(f"n{n}", 1)
     moment[0] += 2
@@ -110,8 +110,8 @@ def test_counters_that_are_over_are_forgotten(counters: SqliteCounters, monkeypa
 def test_a_crowd_of_addresses_takes_no_more_room_than_is_kept_for_it(
     counters: SqliteCounters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.counters.FORGET_EVERY", 10)
-    monkeypatch.setattr("orchestrator.counters.MOST", 50)
+    monkeypatch.setattr("orchestrator.site.rate_limit_storage.FORGET_EVERY", 10)
+    monkeypatch.setattr("orchestrator.site.rate_limit_storage.MOST", 50)
     for n in range(200):
         counters.incr(f"n{n}", 60 + n)
     assert counters.get("n199") == 1, "those that go are those that would be over first"

@@ -23,11 +23,12 @@ from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
-from orchestrator import keys, measuring, samples, sessions, worker
-from orchestrator.database import db
-from orchestrator.measuring import Meter, NoAnswer, Reading, understand
+from orchestrator import worker
 from orchestrator.models import Sample, Session
-from orchestrator.viewers import Audience
+from orchestrator.site.database import db
+from orchestrator.streams import keys, rtmp_statistics, samples, sessions
+from orchestrator.streams.rtmp_statistics import Meter, NoAnswer, Reading, understand
+from orchestrator.streams.viewers import Audience
 from orchestrator.worker import Worker
 from sqlalchemy import select, text
 
@@ -94,12 +95,12 @@ def test_what_publishers_say_of_themselves_breaks_nothing(words: bytes) -> None:
 def test_what_is_no_answer_is_said(monkeypatch: pytest.MonkeyPatch, answer: bytes) -> None:
     monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: BytesIO(answer))
     with pytest.raises(NoAnswer):
-        measuring.fetch("http://192.0.2.1/stat")
+        rtmp_statistics.fetch("http://192.0.2.1/stat")
 
 
 def test_nobody_there_is_no_answer() -> None:
     with pytest.raises(NoAnswer, match="URLError"):
-        measuring.fetch("http://127.0.0.1:1/stat")
+        rtmp_statistics.fetch("http://127.0.0.1:1/stat")
 
 
 def test_a_bitrate_is_an_average_of_ten_seconds() -> None:
@@ -132,7 +133,7 @@ def test_whatever_comes_is_counted_once(steps: list[tuple[float, int]]) -> None:
         counted += meter.count(total, moment)
     assert counted == total
     assert meter.kbps >= 0
-    assert meter.seconds < measuring.WINDOW + 20
+    assert meter.seconds < rtmp_statistics.WINDOW + 20
 
 
 class Stage:

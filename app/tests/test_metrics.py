@@ -17,8 +17,9 @@ import pytest
 from callers import PROXY, STRANGER
 from flask import Flask
 from flask.testing import FlaskClient
-from orchestrator import create_app, events, shared_counts
-from orchestrator.settings import Settings
+from orchestrator import create_app
+from orchestrator.site import events, metric_files
+from orchestrator.site.settings import Settings
 from people import Person
 from prometheus_client.mmap_dict import mmap_key
 
@@ -257,7 +258,7 @@ def test_neither_methods_nor_dead_workers_need_more_room(server: tuple[int, Path
     port, log = server
     ask(port, "GET", "/")
     before = blocks(folder)
-    assert len(before) == 2 * len(shared_counts.ROOM)
+    assert len(before) == 2 * len(metric_files.ROOM)
     for method in MADE_UP:
         assert ask(port, method, "/")[0] == 405
     for _ in range(2):
@@ -268,7 +269,7 @@ def test_neither_methods_nor_dead_workers_need_more_room(server: tuple[int, Path
 
 
 def test_there_is_room_for_every_series_that_can_be(app: Flask, tmp_path: Path) -> None:
-    file = shared_counts.Numbers(tmp_path / "histogram_0.db", shared_counts.ROOM["histogram"])
+    file = metric_files.Numbers(tmp_path / "histogram_0.db", metric_files.ROOM["histogram"])
     statuses = ("200", "307", "400", "401", "403", "404", "405", "413", "422", "429", "500")
     buckets = ("0.01", "0.05", "0.1", "0.5", "1.0", "5.0", "+Inf")
     name, text = "flask_http_request_duration_seconds", "Flask HTTP request duration in seconds"
@@ -294,7 +295,7 @@ def full(folder: Path) -> None:
     [
         (Path.rmdir, []),
         (lambda folder: (folder.rmdir(), folder.write_text("a file")), []),
-        (full, ["prlimit", f"--fsize={shared_counts.ROOM['histogram'] // 2}"]),
+        (full, ["prlimit", f"--fsize={metric_files.ROOM['histogram'] // 2}"]),
     ],
     ids=["gone", "a file", "full"],
 )
@@ -337,13 +338,13 @@ def test_a_file_that_shrinks_while_a_place_is_taken_stops_nobody(
 ) -> None:
     events.configure("INFO")
 
-    class Shrunk(shared_counts.Numbers):
+    class Shrunk(metric_files.Numbers):
         def read_value(self, key: str) -> tuple[float, float]:
             raise IndexError("mmap slice assignment is wrong size")
 
-    waits = shared_counts.Worker()
-    monkeypatch.setattr(shared_counts, "_worker", waits)
-    number = shared_counts.Number("counter", "name", "name", [], [], "help")
+    waits = metric_files.Worker()
+    monkeypatch.setattr(metric_files, "_worker", waits)
+    number = metric_files.Number("counter", "name", "name", [], [], "help")
     number.inc(2)
     file = Shrunk(tmp_path / "counter_0.db", 4096)
     number.settle({"counter": file})
@@ -354,7 +355,7 @@ def test_a_file_that_shrinks_while_a_place_is_taken_stops_nobody(
 
 
 def test_a_file_that_is_full_takes_no_more_and_loses_nothing(tmp_path: Path) -> None:
-    file = shared_counts.Numbers(tmp_path / "counter_0.db", 4096)
+    file = metric_files.Numbers(tmp_path / "counter_0.db", 4096)
     for n in range(1000):
         if file.takes(f'"name {n}"'):
             file.write_value(f'"name {n}"', float(n), 0.0)
@@ -362,6 +363,6 @@ def test_a_file_that_is_full_takes_no_more_and_loses_nothing(tmp_path: Path) -> 
     assert file.takes('"name 1"')
     assert (tmp_path / "counter_0.db").stat().st_size == 4096
     file.close()
-    again = shared_counts.Numbers(tmp_path / "counter_0.db", 4096)
+    again = metric_files.Numbers(tmp_path / "counter_0.db", 4096)
     assert again.read_value('"name 7"')[0] == 7.0
     again.close()

@@ -14,8 +14,8 @@ from alembic.script import Script, ScriptDirectory
 from flask import Flask
 from flask_migrate import downgrade, upgrade
 from orchestrator import create_app
-from orchestrator.database import db
-from orchestrator.settings import Settings
+from orchestrator.site.database import db
+from orchestrator.site.settings import Settings
 from sqlalchemy import JSON, Boolean, Connection, DateTime, Double, Integer, MetaData, String, Table, insert, select
 
 VALUES: dict[type, Any] = {
@@ -154,7 +154,7 @@ KILLED = """
 import os, signal
 from flask_migrate import upgrade
 from orchestrator import create_app
-from orchestrator.database import db
+from orchestrator.site.database import db
 from sqlalchemy import event
 
 with create_app().app_context():

@@ -13,8 +13,8 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given
 from hypothesis import settings as how
 from hypothesis import strategies as st
-from orchestrator import accounts, logins, tokens
-from orchestrator.database import db
+from orchestrator.people import accounts, logins, tokens
+from orchestrator.site.database import db
 from people import Person
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,

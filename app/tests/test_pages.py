@@ -10,8 +10,8 @@ import pytest
 from callers import PROXY
 from flask import Flask, request
 from flask.testing import FlaskClient
-from orchestrator import accounts
 from orchestrator.__main__ import prepare
+from orchestrator.people import accounts
 
 
 def test_home_names_who_is_live(client: FlaskClient, call: Callable[..., int], key: str) -> None:
@@ -63,7 +63,7 @@ def test_starting_makes_the_admin_and_keeps_up_with_the_deployed_password(
             monkeypatch.setitem(os.environ, name, value)
         prepare()
     from orchestrator import create_app
-    from orchestrator.database import db
+    from orchestrator.site.database import db
 
     with create_app().app_context():
         admin = accounts.find("admin")
@@ -78,7 +78,7 @@ def test_starting_makes_the_admin_and_keeps_up_with_the_deployed_password(
 def test_the_migrations_make_the_tables_that_the_models_mean(app: Flask) -> None:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
-    from orchestrator.database import db
+    from orchestrator.site.database import db
 
     with db.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), db.metadata) == []
@@ -92,8 +92,8 @@ def test_nothing_of_ours_is_fetched_from_elsewhere() -> None:
 
 def test_what_an_earlier_version_kept_is_kept(app: Flask) -> None:
     from flask_migrate import downgrade, upgrade
-    from orchestrator import keys
-    from orchestrator.database import db
+    from orchestrator.site.database import db
+    from orchestrator.streams import keys
     from sqlalchemy import text
 
     downgrade(revision="0001")

@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 import pytest
 from browsers import Browser
 from flask import Flask
-from orchestrator import keys, recordings, sessions
-from orchestrator.clock import now
-from orchestrator.database import db
 from orchestrator.models import Sample, Session, StreamKey
-from orchestrator.pages.showing import curve, rate, span, state
-from orchestrator.settings import Settings, from_environment
+from orchestrator.pages.formatting import curve, rate, span, state
+from orchestrator.site.clock import now
+from orchestrator.site.database import db
+from orchestrator.site.settings import Settings, from_environment
+from orchestrator.streams import keys, recordings, sessions
 
 Make = Callable[[str, str], Browser]
 Call = Callable[..., int]

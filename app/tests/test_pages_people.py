@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from browsers import Browser
-from orchestrator import accounts, logins, reports
-from orchestrator.settings import Settings
+from orchestrator.people import accounts, logins
+from orchestrator.site import audit_reports
+from orchestrator.site.settings import Settings
 
 Make = Callable[[str, str], Browser]
 
@@ -157,9 +158,9 @@ def test_a_report_is_shown_failures_first(browser: Make, folder: Path) -> None:
     assert "&lt;b&gt;it broke" in page
     assert "no connection" in page
     assert "on controller" in page
-    found = reports.find(folder, "audit 1")
+    found = audit_reports.find(folder, "audit 1")
     assert found
-    assert [found.count(verdict) for verdict in reports.VERDICTS] == [2, 1, 1]
+    assert [found.count(verdict) for verdict in audit_reports.VERDICTS] == [2, 1, 1]
     assert found.verdict == "fail"
 
 
@@ -173,7 +174,7 @@ def test_a_report_is_shown_failures_first(browser: Make, folder: Path) -> None:
         (b"<html/>", "no JUnit report"),
         (b'<!DOCTYPE a [<!ENTITY b "c">]><testsuites>&b;</testsuites>', "no well-formed XML"),
         (b'<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><testsuites>&b;</testsuites>', "no well-formed XML"),
-        (b" " * (reports.LARGEST + 1), "MiB"),
+        (b" " * (audit_reports.LARGEST + 1), "MiB"),
     ],
 )
 def test_a_broken_report_says_so(browser: Make, folder: Path, content: bytes, said: str) -> None:
@@ -211,16 +212,16 @@ def test_the_newest_report_comes_first(folder: Path) -> None:
         (folder / f"{name}.xml").write_text("<testsuites/>")
         os.utime(folder / f"{name}.xml", (1_700_000_000 - age, 1_700_000_000 - age))
     (folder / "notes.txt").write_text("no report")
-    assert [report.name for report in reports.newest(folder)] == ["new", "middle", "old"]
-    assert reports.newest(folder / "nowhere") == []
+    assert [report.name for report in audit_reports.newest(folder)] == ["new", "middle", "old"]
+    assert audit_reports.newest(folder / "nowhere") == []
 
 
 def test_a_daily_audit_is_listed_for_a_while_and_found_for_ever(folder: Path) -> None:
     for day in range(60):
         (folder / f"day-{day}.xml").write_text("<testsuites/>")
         os.utime(folder / f"day-{day}.xml", (1_700_000_000 + day, 1_700_000_000 + day))
-    assert [report.name for report in reports.newest(folder)] == [f"day-{day}" for day in range(59, 9, -1)]
-    assert reports.find(folder, "day-0")
+    assert [report.name for report in audit_reports.newest(folder)] == [f"day-{day}" for day in range(59, 9, -1)]
+    assert audit_reports.find(folder, "day-0")
 
 
 def test_a_report_that_cannot_be_read_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,6 +231,6 @@ def test_a_report_that_cannot_be_read_says_so(folder: Path, monkeypatch: pytest.
         raise PermissionError
 
     monkeypatch.setattr(Path, "read_bytes", closed)
-    found = reports.find(folder, "closed")
+    found = audit_reports.find(folder, "closed")
     assert found
     assert "can't be read" in found.broken

@@ -9,7 +9,8 @@ import pytest
 from browsers import Browser
 from flask import Flask
 from flask.testing import FlaskClient
-from orchestrator import accounts, keys
+from orchestrator.people import accounts
+from orchestrator.streams import keys
 
 Make = Callable[[str, str], Browser]
 PAGES = {

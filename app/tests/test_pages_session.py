@@ -10,10 +10,10 @@ import pytest
 from browsers import SITE, Browser
 from flask import Flask
 from flask_jwt_extended import create_access_token
-from orchestrator import accounts, logins, tokens
-from orchestrator.database import db
 from orchestrator.models import Login
-from orchestrator.settings import from_environment
+from orchestrator.people import accounts, logins, tokens
+from orchestrator.site.database import db
+from orchestrator.site.settings import from_environment
 from sqlalchemy import select
 
 Make = Callable[[str, str], Browser]

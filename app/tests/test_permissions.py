@@ -12,11 +12,13 @@ import orchestrator
 import pytest
 from browsers import Browser
 from flask import Flask
-from orchestrator import accounts, keys, logins, permissions, sessions
-from orchestrator.clock import now
-from orchestrator.database import db
+from orchestrator import permissions
 from orchestrator.models import Session, StreamKey
+from orchestrator.people import accounts, logins
 from orchestrator.permissions import OPERATOR
+from orchestrator.site.clock import now
+from orchestrator.site.database import db
+from orchestrator.streams import keys, sessions
 from people import Person
 from sqlalchemy import event
 
@@ -386,7 +388,7 @@ def test_no_other_module_decides_by_role_or_owner() -> None:
     root = Path(orchestrator.__file__).parent
     decides = re.compile(r"\.role (?:[!=]=|not in|in) |owner_id (?:[!=]=|in) |signed_in\(\"")
     # accounts: there is always an admin left; tokens and pages.blueprint: hold the roles that a view names.
-    free = {"permissions.py", "accounts.py", "tokens.py", "pages/blueprint.py"}
+    free = {"permissions.py", "people/accounts.py", "people/tokens.py", "pages/blueprint.py"}
     found = {
         str(file.relative_to(root))
         for file in [*root.rglob("*.py"), *root.rglob("*.html")]

@@ -17,12 +17,13 @@ from browsers import Browser
 from callers import RTMP, reported
 from flask import Flask
 from flask.testing import FlaskClient
-from orchestrator import calling, events, keys, refusals, sessions
-from orchestrator.database import db
-from orchestrator.metrics import REASONS
+from orchestrator.internal.metrics import REASONS
 from orchestrator.models import Session, StreamKey
-from orchestrator.publishing import understand
-from orchestrator.stream_problems import REFUSALS
+from orchestrator.site import events
+from orchestrator.site.database import db
+from orchestrator.streams import keys, media_control, refusals, sessions
+from orchestrator.streams.problems import REFUSALS
+from orchestrator.streams.publishing import understand
 from sqlalchemy import select, text
 
 Call = Callable[..., int]
@@ -203,7 +204,7 @@ def neighbour(app: Flask) -> Iterator[Neighbour]:
 
 
 def failed(callee: str) -> float:
-    return calling.calls_failed.labels(callee)._value.get()
+    return media_control.calls_failed.labels(callee)._value.get()
 
 
 def test_the_supervisor_is_told_what_begins_while_nobody_holds_the_database(

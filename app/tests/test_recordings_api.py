@@ -9,8 +9,9 @@ import pytest
 from callers import reported
 from flask import Flask
 from flask.testing import FlaskClient
-from orchestrator import accounts, keys, recordings
-from orchestrator.settings import Settings
+from orchestrator.people import accounts
+from orchestrator.site.settings import Settings
+from orchestrator.streams import keys, recordings
 
 Headers = Callable[[str], dict[str, str]]
 FIRST, SECOND = "2026-11-24T23-55-02Z.mp4", "2026-11-25T00-10-00Z.mp4"

@@ -18,12 +18,13 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given
 from hypothesis import settings as how
 from hypothesis import strategies as st
-from orchestrator import events, keys, relays
 from orchestrator.__main__ import prepare
-from orchestrator.database import db
 from orchestrator.models import Relay
-from orchestrator.sealing import Sealer, Unopenable
-from orchestrator.settings import Settings
+from orchestrator.site import events
+from orchestrator.site.database import db
+from orchestrator.site.encryption import Sealer, Unopenable
+from orchestrator.site.settings import Settings
+from orchestrator.streams import keys, relays
 from people import Person
 
 Call = Callable[..., int]

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 from browsers import Browser
 from flask import Flask
-from orchestrator import accounts, keys, logins, samples, sessions, worker
-from orchestrator.clock import now
-from orchestrator.database import db
+from orchestrator import worker
 from orchestrator.models import Sample, Session
-from orchestrator.pages.showing import POINTS
+from orchestrator.pages.formatting import POINTS
+from orchestrator.people import accounts, logins
+from orchestrator.site.clock import now
+from orchestrator.site.database import db
+from orchestrator.streams import keys, samples, sessions
 from people import Person
 from sqlalchemy import event, func, insert, select
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from orchestrator.settings import RefusedSetting, from_environment
+from orchestrator.site.settings import RefusedSetting, from_environment
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,11 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given
 from hypothesis import settings as how
 from hypothesis import strategies as st
-from orchestrator import events, keys, sessions, stream_health
-from orchestrator.database import db
 from orchestrator.models import Session
-from orchestrator.stream_problems import KINDS, SEVERITIES
+from orchestrator.site import events
+from orchestrator.site.database import db
+from orchestrator.streams import health, keys, sessions
+from orchestrator.streams.problems import KINDS, SEVERITIES
 from people import Person
 
 Call = Callable[..., int]
@@ -101,10 +102,10 @@ def test_a_problem_is_told_with_what_to_do(
 def test_a_problem_that_nobody_understands_is_dropped_and_counted(
     client: FlaskClient, live: Callable[[], Session], said: Any
 ) -> None:
-    before = stream_health.dropped._value.get()
+    before = health.dropped._value.get()
     report(client, live(), said, {"code": "interlaced"})
     assert [told.code for told in live().health.told] == ["interlaced"]  # type: ignore[union-attr]  # likewise
-    assert stream_health.dropped._value.get() == before + 1
+    assert health.dropped._value.get() == before + 1
 
 
 @pytest.mark.parametrize(
@@ -155,9 +156,7 @@ ANYTHING = st.recursive(
     lambda inner: st.lists(inner, max_size=20) | st.dictionaries(st.text(max_size=20), inner, max_size=20),
     max_leaves=30,
 )
-FIELDS = st.dictionaries(
-    st.sampled_from([*stream_health.FACTS, *stream_health.VALUES, "code"]), ANYTHING | st.sampled_from([*KINDS])
-)
+FIELDS = st.dictionaries(st.sampled_from([*health.FACTS, *health.VALUES, "code"]), ANYTHING | st.sampled_from([*KINDS]))
 
 
 @how(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
@@ -347,8 +346,8 @@ def test_the_dashboard_says_how_much_more_the_host_can_take(
     reported(client, host={"encode_more": -1, "carry_more": float("nan")})
     assert "This host can encode 0 more." in admin.get("/dashboard").text
     reported(client, host=None)
-    real = stream_health.now
-    monkeypatch.setattr(stream_health, "now", lambda: real() + stream_health.FRESH * 2)
+    real = health.now
+    monkeypatch.setattr(health, "now", lambda: real() + health.FRESH * 2)
     assert "This host can" not in admin.get("/dashboard").text
     assert "host_encode_more" not in client.get("/metrics", environ_base=SCRAPER).text
 

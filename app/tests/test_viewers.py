@@ -9,8 +9,8 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from orchestrator import viewers
-from orchestrator.viewers import WINDOW, Audience
+from orchestrator.streams import viewers
+from orchestrator.streams.viewers import WINDOW, Audience
 
 
 def told(slug: str, address: str, agent: str) -> bytes:

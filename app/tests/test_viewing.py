@@ -13,8 +13,10 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given
 from hypothesis import settings as how
 from hypothesis import strategies as st
-from orchestrator import accounts, clock, keys, logins, viewing
 from orchestrator.models import StreamKey
+from orchestrator.people import accounts, logins
+from orchestrator.site import clock
+from orchestrator.streams import keys, playback_access
 
 
 @pytest.fixture
@@ -33,8 +35,8 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Let time pass for grants."""
 
     def by(**time: float) -> None:
-        moment = viewing.now() + timedelta(**time)
-        monkeypatch.setattr(viewing, "now", lambda: moment)
+        moment = playback_access.now() + timedelta(**time)
+        monkeypatch.setattr(playback_access, "now", lambda: moment)
 
     return by
 
@@ -57,7 +59,7 @@ def sees(client: FlaskClient, cookie: str, slug: str = "secret-show", peer: str 
 
 
 def invited(key: StreamKey, minutes: int = 60) -> str:
-    address = viewing.invite(key, timedelta(minutes=minutes))
+    address = playback_access.invite(key, timedelta(minutes=minutes))
     assert address.startswith(f"https://streams.test/watch/{key.slug}#invitation=")
     return address.partition("#invitation=")[2]
 
@@ -65,7 +67,7 @@ def invited(key: StreamKey, minutes: int = 60) -> str:
 def granted(client: FlaskClient, key: StreamKey) -> str:
     status, cookies = ask(client, invited(key), key.slug)
     assert status == 204
-    return cookies[viewing.COOKIE].value
+    return cookies[playback_access.COOKIE].value
 
 
 def signed_in(client: FlaskClient, name: str) -> str:
@@ -78,7 +80,7 @@ def signed_in(client: FlaskClient, name: str) -> str:
 def test_an_invitation_lets_a_browser_in(client: FlaskClient, private: StreamKey) -> None:
     status, cookies = ask(client, invited(private))
     assert status == 204
-    cookie = cookies[viewing.COOKIE]
+    cookie = cookies[playback_access.COOKIE]
     assert cookie["path"] == "/private/secret-show/"
     assert cookie["secure"]
     assert cookie["httponly"]
@@ -110,7 +112,7 @@ def test_a_grant_ends(client: FlaskClient, private: StreamKey, passes: Callable[
     assert sees(client, cookie) == 403
     status, cookies = ask(client, invitation)
     assert status == 204
-    assert sees(client, cookies[viewing.COOKIE].value) == 204
+    assert sees(client, cookies[playback_access.COOKIE].value) == 204
     passes(minutes=20)
     assert ask(client, invitation)[0] == 403
 
@@ -120,9 +122,9 @@ def test_a_grant_does_not_outlive_its_invitation(
 ) -> None:
     _, cookies = ask(client, invited(private, minutes=1))
     passes(seconds=50)
-    assert sees(client, cookies[viewing.COOKIE].value) == 204
+    assert sees(client, cookies[playback_access.COOKIE].value) == 204
     passes(seconds=20)
-    assert sees(client, cookies[viewing.COOKIE].value) == 403
+    assert sees(client, cookies[playback_access.COOKIE].value) == 403
 
 
 def test_withdrawing_ends_invitations_and_grants(client: FlaskClient, private: StreamKey) -> None:
@@ -138,7 +140,7 @@ def test_who_may_see_the_key_may_watch(client: FlaskClient, private: StreamKey, 
     accounts.create("somebody", role)
     answer, cookies = ask(client, cookie=signed_in(client, "somebody"))
     assert answer == status
-    assert (viewing.COOKIE in cookies) == (status == 204)
+    assert (playback_access.COOKIE in cookies) == (status == 204)
 
 
 def test_the_owner_may_watch_until_the_login_ends(client: FlaskClient, private: StreamKey) -> None:
@@ -170,7 +172,7 @@ def test_the_owner_may_watch_by_the_refresh_token_which_is_not_used_up(
     for _ in range(2):
         status, cookies = ask(client, cookie=cookie)
         assert status == 204
-        assert sees(client, cookies[viewing.COOKIE].value) == 204
+        assert sees(client, cookies[playback_access.COOKIE].value) == 204
     bearer = {"Authorization": f"Bearer {owners['refresh_token']}"}
     assert client.post("/api/v1/auth/refresh", headers=bearer).status_code == 200
     assert ask(client, cookie=cookie)[0] == 403, "it was exchanged, and does not count any more"
@@ -219,12 +221,12 @@ def test_the_former_secret_still_counts(client: FlaskClient, app: Flask, private
 @how(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None)
 @given(text=st.text(max_size=600))
 def test_whatever_is_shown_opens_nothing(client: FlaskClient, private: StreamKey, text: str) -> None:
-    assert not viewing.admits("secret-show", text)
+    assert not playback_access.admits("secret-show", text)
     assert ask(client, text)[0] in (403, 429)
 
 
 def test_time_is_the_clock_of_the_house() -> None:
-    assert viewing.now is clock.now
+    assert playback_access.now is clock.now
 
 
 def test_the_api_invites_and_withdraws(client: FlaskClient, private: StreamKey) -> None:

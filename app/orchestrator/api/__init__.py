@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 from flask_smorest import Api
 
-from ..problems import Problem, problem
+from ..site.problem_details import Problem, problem
 from . import auth, docs, invitations, keys, recordings, relays, streams, users
 
 

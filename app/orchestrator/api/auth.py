@@ -8,9 +8,9 @@ from typing import Any
 from flask import abort, request
 from flask_jwt_extended import current_user
 
-from .. import accounts, signing_in, tokens
-from ..limiting import login_attempts
 from ..models import User
+from ..people import accounts, auth, tokens
+from ..site.rate_limits import login_attempts
 from .blueprint import ApiBlueprint
 from .schemas import Credentials, PasswordChange, Tokens, UserOut
 
@@ -30,8 +30,8 @@ def _shown(pair: tokens.Pair) -> dict[str, Any]:
 @blueprint.refusals(HTTPStatus.UNAUTHORIZED)
 def login(credentials: dict[str, str]) -> dict[str, Any]:
     """Sign in with name and password."""
-    pair = signing_in.attempt(credentials["name"], credentials["password"])
-    return _shown(pair) if pair else tokens.unauthorized(signing_in.WRONG)
+    pair = auth.attempt(credentials["name"], credentials["password"])
+    return _shown(pair) if pair else tokens.unauthorized(auth.WRONG)
 
 
 @blueprint.post("/refresh")
@@ -70,6 +70,6 @@ def me() -> User:
 def change_password(change: dict[str, str]) -> None:
     """Choose another password; whatever is signed in with the former one is signed out, this login too."""
     try:
-        signing_in.change_password(current_user, change["current"], change["new"])
+        auth.change_password(current_user, change["current"], change["new"])
     except accounts.AccountProblem as problem:
         abort(HTTPStatus.UNPROCESSABLE_ENTITY, str(problem))

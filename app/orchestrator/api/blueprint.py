@@ -12,9 +12,9 @@ from flask_smorest import Blueprint
 from marshmallow import RAISE, Schema
 from webargs.flaskparser import FlaskParser
 
-from ..limiting import api_requests
-from ..problems import PROBLEM, Problem
-from ..tokens import require
+from ..people.tokens import require
+from ..site.problem_details import PROBLEM, Problem
+from ..site.rate_limits import api_requests
 
 View = TypeVar("View", bound=Callable[..., Any])
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from http import HTTPStatus
 
-from .. import keys, viewing
+from ..people.auth import actor, reachable
 from ..permissions import MANAGERS
-from ..signing_in import actor, reachable
+from ..streams import keys, playback_access
 from .blueprint import ApiBlueprint
 from .schemas import Invitation, NewInvitation
 
@@ -23,7 +23,7 @@ def invite(new: dict[str, int], slug: str) -> dict[str, str]:
     """Make an address under which whoever knows it may watch for a while; it is shown this once."""
     key = reachable(slug)
     actor("invitation", "created", slug=slug, minutes=new["minutes"])
-    return {"watch_url": viewing.invite(key, timedelta(minutes=new["minutes"]))}
+    return {"watch_url": playback_access.invite(key, timedelta(minutes=new["minutes"]))}
 
 
 @blueprint.delete("")

@@ -8,11 +8,11 @@ from typing import Any
 from flask import abort, current_app
 from flask_jwt_extended import current_user
 
-from .. import keys
 from ..models import StreamKey
+from ..people.auth import actor, reachable
 from ..permissions import MANAGERS
-from ..settings import Settings
-from ..signing_in import actor, reachable
+from ..site.settings import Settings
+from ..streams import keys
 from .blueprint import ApiBlueprint
 from .schemas import KeyChange, KeyOut, NewKey, Secret
 

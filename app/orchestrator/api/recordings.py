@@ -7,11 +7,11 @@ from http import HTTPStatus
 from flask import Response, abort, current_app
 from flask_jwt_extended import current_user
 
-from .. import keys, recordings
+from ..people.auth import actor, reachable
 from ..permissions import MANAGERS
-from ..recordings import Recording
-from ..settings import Settings
-from ..signing_in import actor, reachable
+from ..site.settings import Settings
+from ..streams import keys, recordings
+from ..streams.recordings import Recording
 from .blueprint import ApiBlueprint
 from .schemas import Page, RecordingOut
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from flask import abort
 
-from .. import relays
 from ..models import Relay
+from ..people.auth import actor, reachable
 from ..permissions import MANAGERS
-from ..signing_in import actor, reachable
+from ..streams import relays
 from .blueprint import ApiBlueprint
 from .schemas import NewRelay, RelayOut
 

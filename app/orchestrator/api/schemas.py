@@ -7,10 +7,10 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
-from ..keys import SYNTAX
 from ..models import ROLES, VISIBILITIES
-from ..relays import LONGEST_KEY, LONGEST_SERVER, REASONS, STATES
-from ..stream_problems import KINDS, SEVERITIES
+from ..streams.keys import SYNTAX
+from ..streams.problems import KINDS, SEVERITIES
+from ..streams.relays import LONGEST_KEY, LONGEST_SERVER, REASONS, STATES
 
 
 class UtcTime(fields.AwareDateTime):

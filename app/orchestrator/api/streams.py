@@ -9,11 +9,11 @@ from typing import Any
 from flask import abort
 from flask_jwt_extended import current_user
 
-from .. import keys, sessions
-from .. import samples as measured
 from ..models import Sample, Session
+from ..people.auth import actor, reachable
 from ..permissions import MANAGERS, may_see
-from ..signing_in import actor, reachable
+from ..streams import keys, sessions
+from ..streams import samples as measured
 from .blueprint import ApiBlueprint
 from .schemas import History, Kick, Page, SampleOut, StreamOut
 

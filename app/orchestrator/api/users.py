@@ -8,10 +8,10 @@ from typing import Any
 from flask import abort
 from flask_jwt_extended import current_user
 
-from .. import accounts
 from ..models import User
+from ..people import accounts
+from ..people.auth import actor
 from ..permissions import ADMINS, OBSERVERS
-from ..signing_in import actor
 from .blueprint import ApiBlueprint
 from .schemas import NewUser, Password, UserChange, UserOut
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from alembic import context
-from orchestrator.database import db
+from orchestrator.site.database import db
 from sqlalchemy import Connection
 
 

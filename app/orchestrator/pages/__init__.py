@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from . import account, dashboard, embedding, health, keys, media, public, relays, reports, session, users
+from . import account, audit_reports, dashboard, embedding, keys, login, media, public, relays, stream_health, users
 from .blueprint import blueprint
 from .errors import told
 
 __all__ = [
     "account",
+    "audit_reports",
     "blueprint",
     "dashboard",
     "embedding",
-    "health",
     "keys",
+    "login",
     "media",
     "public",
     "relays",
-    "reports",
-    "session",
+    "stream_health",
     "told",
     "users",
 ]

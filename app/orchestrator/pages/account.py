@@ -8,12 +8,12 @@ from flask import render_template, request
 from flask.typing import ResponseReturnValue
 from flask_jwt_extended import current_user, get_jwt
 
-from .. import accounts, logins, tokens
-from ..database import db
-from ..limiting import login_attempts
-from ..signing_in import actor, change_password
+from ..people import accounts, logins, tokens
+from ..people.auth import actor, change_password
+from ..site.database import db
+from ..site.rate_limits import login_attempts
 from .blueprint import blueprint, signed_in
-from .session import leave
+from .login import leave
 
 
 def _show(status: int = HTTPStatus.OK, **values: object) -> ResponseReturnValue:

@@ -15,10 +15,10 @@ from flask_jwt_extended.exceptions import JWTExtendedException
 from jwt.exceptions import PyJWTError
 from werkzeug.exceptions import HTTPException, Unauthorized
 
-from .. import tokens
-from ..limiting import page_views
 from ..models import User
+from ..people import tokens
 from ..permissions import ADMINS, MANAGERS, OBSERVERS
+from ..site.rate_limits import page_views
 
 blueprint = Blueprint("pages", __name__, template_folder="../templates")
 page_views(blueprint)

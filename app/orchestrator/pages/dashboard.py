@@ -7,12 +7,12 @@ from typing import NamedTuple
 from flask import current_app, render_template
 from flask_jwt_extended import current_user
 
-from .. import samples, sessions, stream_health
 from ..models import Session
 from ..permissions import may_see
-from ..settings import Settings
+from ..site.settings import Settings
+from ..streams import health, samples, sessions
 from .blueprint import blueprint, signed_in
-from .showing import POINTS, curve
+from .formatting import POINTS, curve
 
 
 class Card(NamedTuple):
@@ -37,7 +37,7 @@ def _live() -> dict[str, object]:
         "viewers": sum(card.session.viewers for card in cards),
         "kbps": sum(card.session.bitrate_kbps for card in cards),
         "places": settings.max_concurrent_streams,
-        "host": stream_health.host(),
+        "host": health.host(),
     }
 
 

@@ -13,11 +13,11 @@ from urllib.parse import quote, urlsplit
 from flask import abort, current_app, g, render_template, request
 from markupsafe import Markup
 
-from .. import keys
 from ..models import StreamKey
-from ..settings import Settings
+from ..site.settings import Settings
+from ..streams import keys
 from .blueprint import blueprint
-from .showing import media_path
+from .formatting import media_path
 
 SIZE = (640, 360)  # pixels, of a frame whose page names none
 SMALLEST, LARGEST = 16, 7680  # pixels a side

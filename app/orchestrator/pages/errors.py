@@ -8,7 +8,7 @@ from flask import Response, make_response, render_template, request
 from flask.globals import request_ctx
 from werkzeug.exceptions import HTTPException
 
-from ..problems import problem
+from ..site.problem_details import problem
 
 FOR_PROGRAMS = ("/api/", "/internal/", "/metrics", "/healthz", "/readyz")
 SAID = {

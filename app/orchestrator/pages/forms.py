@@ -7,8 +7,8 @@ from typing import Any
 
 from werkzeug.datastructures import MultiDict
 
-from ..keys import KeyProblem
 from ..models import StreamKey
+from ..streams.keys import KeyProblem
 
 LIMITS = ("max_bitrate_kbps", "max_height", "max_minutes")
 

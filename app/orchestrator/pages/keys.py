@@ -11,15 +11,16 @@ from flask import abort, current_app, redirect, render_template, request, url_fo
 from flask.typing import ResponseReturnValue
 from flask_jwt_extended import current_user
 
-from .. import keys, permissions, recordings, relays, sessions
+from .. import permissions
 from ..models import VISIBILITIES, StreamKey
+from ..people.auth import actor, reachable
 from ..permissions import MANAGERS, Denied
-from ..settings import Settings
-from ..signing_in import actor, reachable
+from ..site.settings import Settings
+from ..streams import keys, recordings, relays, sessions
 from .blueprint import blueprint, signed_in
+from .formatting import state
 from .forms import changed_fields, key_fields
-from .health import health_of
-from .showing import state
+from .stream_health import health_of
 
 KICK_HOLD = timedelta(seconds=60)
 RECENT = 10  # ended sessions on a stream's page

@@ -8,11 +8,11 @@ from http import HTTPStatus
 from flask import abort, current_app, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from .. import keys, recordings, viewing
 from ..api.recordings import as_download
+from ..people.auth import actor, reachable
 from ..permissions import MANAGERS
-from ..recordings import Recording
-from ..signing_in import actor, reachable
+from ..streams import keys, playback_access, recordings
+from ..streams.recordings import Recording
 from .blueprint import blueprint, signed_in
 
 # For how long an invitation may hold, as the form offers it.
@@ -74,7 +74,7 @@ def invite(slug: str) -> ResponseReturnValue:
         abort(HTTPStatus.UNPROCESSABLE_ENTITY, "Choose for how long the invitation holds from the list.")
     key = reachable(slug)
     actor("invitation", "created", slug=slug, minutes=int(minutes))
-    link = viewing.invite(key, timedelta(minutes=int(minutes)))
+    link = playback_access.invite(key, timedelta(minutes=int(minutes)))
     page = render_template("invitations.html", key=key, lifetimes=LIFETIMES, link=link, minutes=minutes)
     return page, HTTPStatus.CREATED
 

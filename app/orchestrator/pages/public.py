@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from flask import Response, abort, current_app, render_template
 
-from .. import keys, sessions
-from ..clock import now
 from ..models import Session, StreamKey
 from ..permissions import may_see
-from ..settings import Settings
+from ..site.clock import now
+from ..site.settings import Settings
+from ..streams import keys, sessions
 from .blueprint import blueprint, viewer
 from .embedding import described_at
-from .showing import media_path
+from .formatting import media_path
 
 
 def _listed() -> list[Session]:

@@ -8,10 +8,10 @@ from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_jwt_extended import current_user
 
-from .. import relays
 from ..models import VISIBILITIES, Relay
+from ..people.auth import actor, reachable
 from ..permissions import MANAGERS, may_change
-from ..signing_in import actor, reachable
+from ..streams import relays
 from .blueprint import blueprint, signed_in
 from .keys import page_of, relays_of
 

@@ -10,10 +10,10 @@ from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_jwt_extended import current_user
 
-from .. import accounts, logins
 from ..models import ROLES, User
+from ..people import accounts, logins
+from ..people.auth import actor
 from ..permissions import ADMINS, OBSERVERS
-from ..signing_in import actor
 from .blueprint import blueprint, signed_in
 
 SAID = {

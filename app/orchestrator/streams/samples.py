@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 from sqlalchemy import delete, select, update
 
-from .clock import now
-from .database import db
-from .models import Sample, Session
+from ..models import Sample, Session
+from ..site.clock import now
+from ..site.database import db
 
 MOST = 1000  # how many of a session anybody is shown
 KEPT = timedelta(hours=1)  # after the stream's end

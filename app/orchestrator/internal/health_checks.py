@@ -11,7 +11,7 @@ from time import monotonic
 from alembic.script import ScriptDirectory
 from flask import Blueprint, Flask, Response, abort, current_app, request
 
-from .settings import Settings
+from ..site.settings import Settings
 
 blueprint = Blueprint("health", __name__)
 

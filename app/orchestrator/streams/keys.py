@@ -14,12 +14,13 @@ from flask import current_app
 from sqlalchemy import delete as delete_from
 from sqlalchemy import select
 
-from . import permissions, recordings
-from .clock import now
-from .database import db
-from .models import VISIBILITIES, FormerKey, Sample, Session, StreamKey, User
-from .permissions import OPERATOR, Who
-from .settings import Settings
+from .. import permissions
+from ..models import VISIBILITIES, FormerKey, Sample, Session, StreamKey, User
+from ..permissions import OPERATOR, Who
+from ..site.clock import now
+from ..site.database import db
+from ..site.settings import Settings
+from . import recordings
 
 # The guide's rule for stream keys (section 4); here it holds for the public name and the secret alike.
 SYNTAX = re.compile(r"[A-Za-z0-9_-]{3,64}")
@@ -37,7 +38,7 @@ class KeyProblem(ValueError):
 
 
 class Refused(Exception):
-    """A publisher who may not publish; *reason* is one of `metrics.REASONS`."""
+    """A publisher who may not publish; *reason* is one of `problems.REFUSALS`."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

@@ -8,10 +8,12 @@ from typing import Any
 from flask import abort, g, request
 from flask_jwt_extended import current_user
 
-from . import accounts, guesses, keys, logins, permissions, tokens
-from .events import note
-from .metrics import auth_attempts
-from .models import StreamKey, User
+from .. import permissions
+from ..internal.metrics import auth_attempts
+from ..models import StreamKey, User
+from ..site.events import note
+from ..streams import keys
+from . import accounts, brute_force, logins, tokens
 
 WRONG = "The name or the password is wrong."
 LONGEST_NAME = 64
@@ -33,7 +35,7 @@ def _failed(name: str, password: str) -> None:
 
     The log has names that exist alone: the others may be passwords.
     """
-    g.guessed = guesses.is_new("login", request.remote_addr or "", name, password)
+    g.guessed = brute_force.is_new("login", request.remote_addr or "", name, password)
     known = accounts.find(name)
     auth_attempts.labels("failed").inc()
     note("login", "failed" if g.guessed else "repeated", request.remote_addr, user=known.name if known else None)

@@ -1,6 +1,6 @@
 """Where else a stream goes: RTMP(S) servers of others, each with the key that it gave the streamer.
 
-That key is sealed at rest (`sealing`), told to the relay alone, and shown to nobody again.
+That key is sealed at rest (`site.encryption`), told to the relay alone, and shown to nobody again.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import NamedTuple
 from flask import current_app
 from sqlalchemy import select
 
+from ..models import Relay, StreamKey
+from ..site.clock import now
+from ..site.database import db
+from ..site.encryption import Sealer, Unopenable
+from ..site.events import note
+from ..site.settings import Settings
 from . import sessions
-from .clock import now
-from .database import db
-from .events import note
-from .models import Relay, StreamKey
-from .sealing import Sealer, Unopenable
-from .settings import Settings
 
 MOST = 4  # a stream key
 LONGEST_SERVER = 200

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from ..clock import now
 from ..models import Session, StreamKey
+from ..site.clock import now
 from .blueprint import blueprint
 
 WIDTH, HEIGHT = 240, 48  # of a curve's own coordinates

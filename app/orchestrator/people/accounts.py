@@ -10,11 +10,12 @@ from argon2.exceptions import InvalidHashError, VerifyMismatchError
 from sqlalchemy import delete as remove
 from sqlalchemy import select
 
-from . import keys, logins, sessions
-from .clock import now
-from .database import db
-from .models import ROLES, Login, User
-from .permissions import OPERATOR, Who
+from ..models import ROLES, Login, User
+from ..permissions import OPERATOR, Who
+from ..site.clock import now
+from ..site.database import db
+from ..streams import keys, sessions
+from . import logins
 
 # OWASP's Password Storage Cheat Sheet: Argon2id, 19 MiB, 2 passes, 1 lane.
 hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)

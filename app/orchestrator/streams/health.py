@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
+from ..models import Health, Host, Session
+from ..site.clock import now
+from ..site.database import db
+from ..site.events import note
+from ..site.metric_files import Counter
 from . import sessions
-from .clock import now
-from .database import db
-from .events import note
-from .models import Health, Host, Session
-from .shared_counts import Counter
-from .stream_problems import KINDS
+from .problems import KINDS
 
 GRACE = timedelta(seconds=20)
 FRESH = timedelta(seconds=10)  # the supervisor reports each 2 s; what it has not said for so long is not true any more

@@ -1,6 +1,6 @@
 """What Prometheus scrapes: events as counters over all workers, and what is live as gauges read from the database.
 
-Several workers each keep their counters in files (`shared_counts`), which a scrape adds up. Gauges come from the
+Several workers each keep their counters in files (`site.metric_files`), which a scrape adds up. Gauges come from the
 database when asked, so that they are 0 again however a stream ended.
 
 No label holds what a client chooses: methods, endpoints, statuses and reasons are those that this application knows.
@@ -19,13 +19,14 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_flask_exporter import PrometheusMetrics
 
-from . import sessions, shared_counts, stream_health
-from .database import db
-from .events import log
-from .models import Tally
-from .settings import Settings
-from .shared_counts import Counter, Histogram
-from .stream_problems import REFUSALS
+from ..models import Tally
+from ..site import metric_files
+from ..site.database import db
+from ..site.events import log
+from ..site.metric_files import Counter, Histogram
+from ..site.settings import Settings
+from ..streams import health, sessions
+from ..streams.problems import REFUSALS
 
 blueprint = Blueprint("metrics", __name__)
 
@@ -81,7 +82,7 @@ class Live(Collector):
 
 def _of_host() -> Iterator[GaugeMetricFamily]:
     """Yield what the supervisor said lately of how much more this host can take."""
-    host = stream_health.host()
+    host = health.host()
     if host is None:
         return
     for name, meaning, value in (
@@ -158,7 +159,7 @@ def metrics() -> Response:
 
 def _counted() -> bytes:
     """Return the counters of all workers, or of this process where it is the only one."""
-    if shared_counts.FOLDER not in os.environ:
+    if metric_files.FOLDER not in os.environ:
         return generate_latest(REGISTRY) + generate_latest(current_app.extensions["streamkeep_requests"])
     everybody = CollectorRegistry()
     try:

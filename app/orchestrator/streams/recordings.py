@@ -11,9 +11,9 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from .clock import now
-from .database import db
-from .models import Discard, StreamKey
+from ..models import Discard, StreamKey
+from ..site.clock import now
+from ..site.database import db
 
 FILE = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ\.mp4")
 STARTED = "%Y-%m-%dT%H-%M-%SZ.mp4"

@@ -14,8 +14,8 @@ from urllib.parse import urlencode, urlsplit
 
 from flask import current_app
 
-from .metrics import calls_failed
-from .settings import Settings
+from ..internal.metrics import calls_failed
+from ..site.settings import Settings
 
 WAIT = 0.7  # seconds in all; nginx-rtmp waits 3 s for our own answer
 LARGEST_ANSWER = 1024  # bytes

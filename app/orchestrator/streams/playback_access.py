@@ -24,12 +24,13 @@ from flask_jwt_extended.exceptions import JWTExtendedException
 from itsdangerous import BadData, URLSafeSerializer
 from jwt.exceptions import PyJWTError
 
-from . import keys, logins, tokens
-from .clock import now
-from .limiting import page_views
-from .models import StreamKey, User
-from .permissions import may_see
-from .settings import Settings
+from ..models import StreamKey, User
+from ..people import logins, tokens
+from ..permissions import may_see
+from ..site.clock import now
+from ..site.rate_limits import page_views
+from ..site.settings import Settings
+from . import keys
 
 blueprint = Blueprint("viewing", __name__)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
-from .clock import now
-from .database import db
-from .models import RefusedPublish, Session, StreamKey
+from ..models import RefusedPublish, Session, StreamKey
+from ..site.clock import now
+from ..site.database import db
 
 
 def keep(key: StreamKey, reason: str) -> None:

@@ -15,11 +15,11 @@ from flask import Flask, Response, current_app, g, request
 from flask_limiter import Limiter
 from flask_limiter.errors import RateLimitExceeded
 
-from . import counters
+from . import rate_limit_storage
 from .settings import Settings
 
 # Importing the module is what makes its storage known to the library.
-STORAGE = counters.SqliteCounters.STORAGE_SCHEME[0]
+STORAGE = rate_limit_storage.SqliteCounters.STORAGE_SCHEME[0]
 
 
 def who() -> str:
@@ -59,7 +59,7 @@ def sign_in_limit() -> str:
 
 
 def _guessed(_response: Response) -> bool:
-    """Tell whether this request was a guess (`signing_in`)."""
+    """Tell whether this request was a guess (`people.auth`)."""
     return bool(g.get("guessed", False))
 
 

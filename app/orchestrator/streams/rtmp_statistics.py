@@ -20,7 +20,7 @@ from xml.etree.ElementTree import Element, ParseError  # the types; defusedxml d
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from .models import Session
+from ..models import Session
 
 LARGEST_ANSWER = 4 << 20  # bytes
 WINDOW = 10.0  # seconds over which a bitrate is averaged; a keyframe's burst is no excess

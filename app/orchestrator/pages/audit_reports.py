@@ -7,8 +7,8 @@ from pathlib import Path
 from flask import abort, current_app, render_template
 from flask.typing import ResponseReturnValue
 
-from .. import reports
 from ..permissions import OBSERVERS
+from ..site import audit_reports
 from .blueprint import blueprint, signed_in
 
 
@@ -22,14 +22,14 @@ def _folder() -> Path:
 @signed_in(*OBSERVERS)
 def report_list() -> ResponseReturnValue:
     """List the newest reports."""
-    return render_template("reports.html", reports=reports.newest(_folder()), verdicts=reports.VERDICTS)
+    return render_template("reports.html", reports=audit_reports.newest(_folder()), verdicts=audit_reports.VERDICTS)
 
 
 @blueprint.get("/reports/<name>")
 @signed_in(*OBSERVERS)
 def report(name: str) -> ResponseReturnValue:
     """Show what one audit found, failures first."""
-    found = reports.find(_folder(), name)
+    found = audit_reports.find(_folder(), name)
     if found is None:
         abort(404)
-    return render_template("report.html", report=found, verdicts=reports.VERDICTS)
+    return render_template("report.html", report=found, verdicts=audit_reports.VERDICTS)

@@ -8,12 +8,12 @@ from datetime import timedelta
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import contains_eager, joinedload
 
-from . import permissions
-from .clock import now
-from .database import db
+from .. import permissions
+from ..models import Session, StreamKey, User
+from ..permissions import Who
+from ..site.clock import now
+from ..site.database import db
 from .keys import Refused
-from .models import Session, StreamKey, User
-from .permissions import Who
 
 # nginx-rtmp asks each 3 s; after three missed answers nobody sends any more, whatever happened to the goodbye.
 SILENCE = timedelta(seconds=10)

@@ -12,14 +12,15 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Blueprint, Response, abort, current_app, request
 
-from . import calling, guesses, keys, recordings, refusals, relays, sessions, stream_health, viewing
-from .database import db
-from .events import note
-from .keys import Refused
+from ..models import Session
+from ..people import brute_force
+from ..site.database import db
+from ..site.events import note
+from ..site.settings import Settings
+from ..streams import health, keys, media_control, playback_access, recordings, refusals, relays, sessions
+from ..streams.keys import Refused
+from ..streams.publishing import Attempt, server_of, understand
 from .metrics import callback_seconds, key_refusals, streams_started
-from .models import Session
-from .publishing import Attempt, server_of, understand
-from .settings import Settings
 
 blueprint = Blueprint("internal", __name__, url_prefix="/internal")
 
@@ -93,7 +94,7 @@ def _begun(attempt: Attempt) -> dict[str, Any]:
     if former is not None:
         where = (former.application, key.slug, former.client_id)
         db.session.commit()
-        if not calling.drop_publisher(*where):
+        if not media_control.drop_publisher(*where):
             raise Refused("already live")  # for seconds: the former one ends with its next update
     application = request.form["app"]
     session = sessions.begin(key, _client_id(), _client(), application, _settings().max_concurrent_streams, former)
@@ -108,7 +109,7 @@ def _refused(attempt: Attempt, reason: str) -> Response:
     if key is None and reason == "no key" and (key := keys.of_secret(attempt.slug)):
         reason = "key as name"
     # fail2ban counts the reason "key", and an encoder that tries one wrong key for hours is no guesser.
-    if reason == "key" and not guesses.is_new("stream", _client(), attempt.slug, attempt.secret):
+    if reason == "key" and not brute_force.is_new("stream", _client(), attempt.slug, attempt.secret):
         reason = "repeated"
     if key is not None:
         refusals.keep(key, reason)
@@ -138,7 +139,7 @@ def publish() -> Response:
         return _refused(attempt, refusal.reason)
     streams_started.inc()
     note("publish", "accepted", _client(), slug=stream["slug"], session=stream["session"])
-    calling.tell_media(stream)
+    media_control.tell_media(stream)
     return _yes()
 
 
@@ -197,7 +198,7 @@ def streams() -> dict[str, Any]:
         abort(400)
     live = sessions.live()
     answer = {"streams": [_described(one) for one in live], "discards": sorted(recordings.discarded())}
-    stream_health.take(live, said["reports"], said.get("host"))
+    health.take(live, said["reports"], said.get("host"))
     return answer
 
 
@@ -233,5 +234,5 @@ def may_embed() -> Response:
 def may_view() -> Response:
     """Tell the proxy whether a browser's cookie lets it see a private stream: 204 yes, 403 no."""
     _only_for(frozenset({_settings().trusted_proxy}))
-    admitted = viewing.admits(request.headers.get("X-Slug", ""), request.headers.get("X-Viewing", ""))
+    admitted = playback_access.admits(request.headers.get("X-Slug", ""), request.headers.get("X-Viewing", ""))
     return _yes() if admitted else Response(status=403)

@@ -14,10 +14,10 @@ from hashlib import sha256
 from flask import current_app
 from sqlalchemy import delete, func, select
 
-from .clock import now
-from .database import db
-from .models import Refusal
-from .settings import Settings
+from ..models import Refusal
+from ..site.clock import now
+from ..site.database import db
+from ..site.settings import Settings
 
 KEPT = timedelta(days=1)  # the longest window in which an operator may let failures count
 MOST = 10_000  # refusals; the ones tried longest ago are forgotten first

@@ -20,10 +20,10 @@ from jwt.exceptions import PyJWTError
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
+from ..models import Login, User
+from ..site.events import note
+from ..site.settings import Settings
 from . import logins
-from .events import note
-from .models import Login, User
-from .settings import Settings
 
 ACCESS = timedelta(minutes=15)
 REFRESH = timedelta(days=7)

@@ -7,9 +7,9 @@ from uuid import uuid4
 
 from sqlalchemy import ColumnElement, delete, func, select, update
 
-from .clock import now
-from .database import db
-from .models import Login, User
+from ..models import Login, User
+from ..site.clock import now
+from ..site.database import db
 
 LONGEST_LOGIN = timedelta(days=30)
 MOST = 100  # logins of one user; a program that signs in for every call ends its own oldest ones

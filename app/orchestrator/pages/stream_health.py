@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flask import render_template
 
-from .. import refusals, sessions, stream_problems
 from ..models import StreamKey
-from ..signing_in import reachable
+from ..people.auth import reachable
+from ..streams import problems, refusals, sessions
 from .blueprint import blueprint, signed_in
 
 
@@ -18,9 +18,9 @@ def health_of(key: StreamKey) -> dict[str, object]:
     return {
         "live": live,
         "ended": ended,
-        "ending": stream_problems.ENDINGS.get(ended.ending or "") if ended else None,
+        "ending": problems.ENDINGS.get(ended.ending or "") if ended else None,
         "refused": refused,
-        "refusal": stream_problems.refusal(refused.reason, key.slug) if refused else None,
+        "refusal": problems.refusal(refused.reason, key.slug) if refused else None,
     }
 
 

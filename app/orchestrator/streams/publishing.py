@@ -32,7 +32,7 @@ class Attempt(NamedTuple):
 
 
 def understand(form: Mapping[str, str]) -> Attempt:
-    """Return what the fields of on_publish or on_update mean; *fault* is one of `stream_problems.REFUSALS`, or None."""
+    """Return what the fields of on_publish or on_update mean; *fault* is one of `problems.REFUSALS`, or None."""
     name = form.get("name", "")[:LONGEST]
     # People copy the key with the end of its line, and some encoders escape that.
     secret = form.get("key", "")[:LONGEST].strip() or _behind_application(form)

@@ -1,0 +1,1 @@
+"""What other containers ask, known by their addresses: callbacks, reports, metrics, health checks."""

@@ -1,0 +1,1 @@
+"""Who signs in: accounts, logins, tokens, and what guessing costs."""
