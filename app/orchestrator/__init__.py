@@ -6,18 +6,16 @@ import os
 from pathlib import Path
 from uuid import uuid4
 
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, g, request
 from sqlalchemy import URL
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from . import api, cli, models, pages
-from .internal import callbacks, health_checks, metrics
+from . import api, cli, internal, models, pages
 from .people import tokens
 from .site import events, rate_limits
 from .site.database import db, migrate
-from .site.settings import Settings, from_environment
-from .streams import playback_access
+from .site.settings import Settings, current_settings, from_environment
 
 __all__ = ["create_app", "models"]
 
@@ -42,27 +40,27 @@ def create_app(settings: Settings | None = None) -> Flask:
     )
     db.init_app(app)
     migrate.init_app(app, db, directory=str(Path(__file__).parent / "migrations"))
-    for blueprint in (callbacks.blueprint, pages.blueprint, playback_access.blueprint):
+    for blueprint in (internal.blueprint, pages.blueprint, pages.playback_access.blueprint):
         app.register_blueprint(blueprint)
     app.cli.add_command(cli.group)
     app.before_request(_name_request)
     app.after_request(_page_policy)
-    health_checks.configure(app)
+    internal.health_checks.configure(app)
     tokens.configure(app, settings)
     rate_limits.configure(app, settings)
-    metrics.configure(app)
+    internal.metrics.configure(app)
     api.configure(app)
     app.register_error_handler(HTTPException, pages.told)
     events.configure(settings.log_level, settings.log_file)
     app.logger.handlers = events.log.handlers
     # Only the proxy writes X-Forwarded-*, always anew; internal callers come without it and are known by their socket.
-    app.wsgi_app = callbacks.RememberPeer(ProxyFix(app.wsgi_app, x_for=1, x_proto=1), settings.trusted_proxy)  # type: ignore[method-assign]  # how Flask documents middleware
+    app.wsgi_app = internal.RememberPeer(ProxyFix(app.wsgi_app, x_for=1, x_proto=1), settings.trusted_proxy)  # type: ignore[method-assign]  # how Flask documents middleware
     return app
 
 
 def _name_request() -> None:
     """Give the request the proxy's name for it, or one of its own."""
-    from_proxy = request.environ["streamkeep.peer"] == current_app.config["STREAMKEEP"].trusted_proxy
+    from_proxy = request.environ["streamkeep.peer"] == current_settings().trusted_proxy
     given = request.headers.get("X-Request-ID", "") if from_proxy else ""
     g.request_id = given if given.isalnum() and len(given) <= 64 else uuid4().hex
 

@@ -13,13 +13,13 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import click
-from flask import current_app
 from flask.cli import AppGroup
 
 from .models import ROLES, VISIBILITIES, StreamKey, User
 from .people import accounts, logins
 from .site import events
 from .site.clock import now
+from .site.settings import current_settings
 from .streams import keys, sessions
 
 group = AppGroup("streamkeep", help="Manage streams, keys and people.")
@@ -52,7 +52,7 @@ def _show(**fields: Any) -> None:
 
 def _log(event: str, result: str, **details: Any) -> None:
     """Log what an operator did on the host; standard output is for the answer alone."""
-    settings = current_app.config["STREAMKEEP"]
+    settings = current_settings()
     events.configure(settings.log_level, settings.log_file, sys.stderr)
     events.note(event, result, None, user="operator", **details)
 

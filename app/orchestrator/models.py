@@ -12,7 +12,6 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from .site.clock import now
 from .site.database import Base
-from .streams.problems import KINDS, SEVERITIES, Problem, told
 
 ROLES = ("admin", "streamer", "auditor")
 VISIBILITIES = ("public", "unlisted", "private")
@@ -197,12 +196,6 @@ class Health(Base):
     problems: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
     leaves_at: Mapped[datetime | None] = mapped_column(default=None)
     session: Mapped[Session] = relationship(back_populates="health")
-
-    @property
-    def told(self) -> list[Problem]:
-        """The problems as people are told them, the worst first; a code that this version does not know is left out."""
-        found = [told(problem) for problem in self.problems if problem["code"] in KINDS]
-        return sorted(found, key=lambda problem: SEVERITIES.index(problem.severity), reverse=True)
 
 
 class RefusedPublish(Base):

@@ -20,6 +20,7 @@ from flask.testing import FlaskClient
 from orchestrator import create_app
 from orchestrator.site import events, metric_files
 from orchestrator.site.settings import Settings
+from orchestrator.streams.problems import REFUSALS
 from people import Person
 from prometheus_client.mmap_dict import mmap_key
 
@@ -64,7 +65,7 @@ def test_the_guides_series_are_there_before_anything_happens(scrape: Scrape) -> 
         'auth_attempts_total{status="success"}',
         "streams_started_total",
         "active_streams",
-        'stream_key_refusals_total{reason="key"}',
+        *(f'stream_key_refusals_total{{reason="{reason}"}}' for reason in REFUSALS),
     ):
         assert name in found
 

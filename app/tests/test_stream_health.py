@@ -18,6 +18,7 @@ from orchestrator.models import Session
 from orchestrator.site import events
 from orchestrator.site.database import db
 from orchestrator.streams import health, keys, sessions
+from orchestrator.streams.health import problems_of
 from orchestrator.streams.problems import KINDS, SEVERITIES
 from people import Person
 
@@ -75,14 +76,12 @@ def test_a_problem_is_told_with_what_to_do(
     client: FlaskClient, live: Callable[[], Session], said: dict[str, Any], sentence: str
 ) -> None:
     report(client, live(), said)
-    health = live().health
-    assert health
-    (told,) = health.told
+    (told,) = problems_of(live().health)
     assert sentence in told.sentence
     assert told.cure.endswith(".")
     assert (told.code, told.severity) == (said["code"], KINDS[said["code"]].severity)
     report(client, live())
-    assert live().health.told == []  # type: ignore[union-attr]  # there was a report
+    assert problems_of(live().health) == []
 
 
 @pytest.mark.parametrize(
@@ -104,7 +103,7 @@ def test_a_problem_that_nobody_understands_is_dropped_and_counted(
 ) -> None:
     before = health.dropped._value.get()
     report(client, live(), said, {"code": "interlaced"})
-    assert [told.code for told in live().health.told] == ["interlaced"]  # type: ignore[union-attr]  # likewise
+    assert [told.code for told in problems_of(live().health)] == ["interlaced"]
     assert health.dropped._value.get() == before + 1
 
 
@@ -214,12 +213,12 @@ def test_a_problem_keeps_its_beginning_and_its_change_is_logged_once(
 ) -> None:
     events.configure("INFO")
     report(client, live(), {"code": "no_sound"})
-    (first,) = live().health.told  # type: ignore[union-attr]  # likewise
+    (first,) = problems_of(live().health)
     for seconds in (8, 9):
         report(client, live(), {"code": "no_data", "seconds": seconds}, {"code": "no_sound"})
     later(2)
     report(client, live(), {"code": "no_data", "seconds": 11}, {"code": "no_sound"})
-    worst, second = live().health.told  # type: ignore[union-attr]  # likewise
+    worst, second = problems_of(live().health)
     assert (worst.severity, second.since) == ("warning", first.since)
     report(client, live())
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from flask import abort, current_app
+from flask import abort
 from flask_jwt_extended import current_user
 
 from ..models import StreamKey
 from ..people.auth import actor, reachable
 from ..permissions import MANAGERS
-from ..site.settings import Settings
+from ..site.settings import current_settings
 from ..streams import keys
 from .blueprint import ApiBlueprint
 from .schemas import KeyChange, KeyOut, NewKey, Secret
@@ -21,9 +21,8 @@ blueprint = ApiBlueprint("keys", "/keys", "Who may publish, under which name.")
 
 def _shown(key: StreamKey, secret: str) -> dict[str, str]:
     """Return *secret* with what to write into OBS."""
-    settings: Settings = current_app.config["STREAMKEEP"]
     play_path = f"{key.slug}?key={secret}"
-    return {"slug": key.slug, "key": secret, "server": settings.ingest_server, "stream_key": play_path}
+    return {"slug": key.slug, "key": secret, "server": current_settings().ingest_server, "stream_key": play_path}
 
 
 @blueprint.get("")

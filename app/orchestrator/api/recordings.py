@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from flask import Response, abort, current_app
+from flask import Response, abort
 from flask_jwt_extended import current_user
 
 from ..people.auth import actor, reachable
 from ..permissions import MANAGERS
-from ..site.settings import Settings
+from ..site.settings import current_settings
 from ..streams import keys, recordings
 from ..streams.recordings import Recording
 from .blueprint import ApiBlueprint
@@ -18,15 +18,9 @@ from .schemas import Page, RecordingOut
 blueprint = ApiBlueprint("recordings", "/recordings", "What was recorded; a key says whether its stream is.")
 
 
-def _settings() -> Settings:
-    """Return the application's settings."""
-    settings: Settings = current_app.config["STREAMKEEP"]
-    return settings
-
-
 def _known(slug: str, file: str) -> Recording:
     """Return the recording *file* of *slug* if the signed-in user may see it, or answer 404."""
-    recording = recordings.find(reachable(slug).slug, file, _settings().recordings_path)
+    recording = recordings.find(reachable(slug).slug, file, current_settings().recordings_path)
     if recording is None:
         abort(HTTPStatus.NOT_FOUND, "There is no such recording.")
     return recording
@@ -38,7 +32,7 @@ def _known(slug: str, file: str) -> Recording:
 @blueprint.takes(Page, location="query")
 def everything(page: dict[str, int]) -> list[Recording]:
     """List the recordings that you may see, newest first, a page of them."""
-    return recordings.of(keys.of(current_user), _settings().recordings_path, page["page"], page["size"])[0]
+    return recordings.of(keys.of(current_user), current_settings().recordings_path, page["page"], page["size"])[0]
 
 
 @blueprint.get("/<slug>/<file>")
@@ -47,18 +41,7 @@ def everything(page: dict[str, int]) -> list[Recording]:
 @blueprint.signed_in()
 def download(slug: str, file: str) -> Response:
     """Download a recording. The proxy sends the file; ranges work."""
-    return as_download(_known(slug, file))
-
-
-def as_download(recording: Recording) -> Response:
-    """Let the proxy send *recording*."""
-    return Response(
-        headers={
-            "Content-Type": "video/mp4",
-            "Content-Disposition": f'attachment; filename="{recording.slug}-{recording.file}"',
-            "X-Accel-Redirect": f"/recordings/{recording.path}",
-        }
-    )
+    return Response(headers=recordings.download_headers(_known(slug, file)))
 
 
 @blueprint.delete("/<slug>/<file>")

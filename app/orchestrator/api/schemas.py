@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, validate, validates_schema
+from marshmallow import Schema, ValidationError, fields, pre_dump, validate, validates_schema
 
-from ..models import ROLES, VISIBILITIES
+from ..models import ROLES, VISIBILITIES, Health
+from ..streams.health import problems_of
 from ..streams.keys import SYNTAX
 from ..streams.problems import KINDS, SEVERITIES
 from ..streams.relays import LONGEST_KEY, LONGEST_SERVER, REASONS, STATES
@@ -227,7 +228,12 @@ class HealthOut(Schema):
         metadata={"description": "When the publisher of a stream that can't be played is disconnected."},
     )
     facts = fields.Nested(FactsOut, required=True)
-    problems = fields.List(fields.Nested(ProblemOut), required=True, attribute="told")
+    problems = fields.List(fields.Nested(ProblemOut), required=True)
+
+    @pre_dump
+    def _described(self, health: Health, **_options: Any) -> dict[str, Any]:
+        """Return *health* with its problems as people are told them."""
+        return {"at": health.at, "leaves_at": health.leaves_at, "facts": health.facts, "problems": problems_of(health)}
 
 
 class StreamOut(Schema):

@@ -11,7 +11,7 @@ from time import monotonic
 from alembic.script import ScriptDirectory
 from flask import Blueprint, Flask, Response, abort, current_app, request
 
-from ..site.settings import Settings
+from ..site.settings import Settings, current_settings
 
 blueprint = Blueprint("health", __name__)
 
@@ -69,7 +69,7 @@ def alive() -> Response:
 @blueprint.get("/readyz")
 def ready() -> Response:
     """Answer 200 when this process can do its work, else 503; to the outside there is nothing here."""
-    if request.environ["streamkeep.peer"] == current_app.config["STREAMKEEP"].trusted_proxy:
+    if request.environ["streamkeep.peer"] == current_settings().trusted_proxy:
         abort(404)
     reason = current_app.extensions["streamkeep_readiness"].problem()
     return Response(f"{reason or 'ok'}\n", status=503 if reason else 200, mimetype="text/plain")

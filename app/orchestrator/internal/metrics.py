@@ -23,37 +23,17 @@ from ..models import Tally
 from ..site import metric_files
 from ..site.database import db
 from ..site.events import log
-from ..site.metric_files import Counter, Histogram
-from ..site.settings import Settings
+from ..site.metric_files import Counter
+from ..site.settings import current_settings
 from ..streams import health, sessions
-from ..streams.problems import REFUSALS
 
 blueprint = Blueprint("metrics", __name__)
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-REASONS = tuple(REFUSALS)
 TALLIES = {  # what is counted in the database by processes that nobody scrapes
     "worker_rounds": "Rounds of the worker that failed as a whole.",
     "worker_streams": "Streams that the worker could not measure in a round.",
 }
-
-auth_attempts = Counter("auth_attempts", "Attempts to sign in.", ["status"])
-calls_failed = Counter("internal_calls_failed", "Calls to other containers that came to nothing.", ["callee"])
-streams_started = Counter("streams_started", "Streams that were admitted.")
-key_refusals = Counter("stream_key_refusals", "Publishers that were refused.", ["reason"])
-callback_seconds = Histogram(
-    "rtmp_callback_duration_seconds",
-    "How long nginx-rtmp waits for an answer.",
-    ["callback"],
-    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 3),
-)
-# Each series is there from the start, at 0, so that its first increase is seen as one.
-for _status in ("failed", "success"):
-    auth_attempts.labels(_status)
-for _callee in ("media", "rtmp"):
-    calls_failed.labels(_callee)
-for _reason in REASONS:
-    key_refusals.labels(_reason)
 
 
 class Live(Collector):
@@ -69,7 +49,7 @@ class Live(Collector):
         for session in live:
             bitrate.add_metric([session.stream_key.slug], session.bitrate_kbps * 1000)
             viewers.add_metric([session.stream_key.slug], session.viewers)
-            for problem in session.health.told if session.health else ():
+            for problem in health.problems_of(session.health):
                 problems.add_metric([session.stream_key.slug, problem.code], 1)
         yield bitrate
         yield viewers
@@ -144,7 +124,7 @@ def _answer(response: Response) -> int:
 @blueprint.get("/metrics")
 def metrics() -> Response:
     """Answer a scrape, from the networks that may; for everybody else there is nothing here."""
-    settings: Settings = current_app.config["STREAMKEEP"]
+    settings = current_settings()
     try:
         peer = ip_address(request.environ["streamkeep.peer"])
     except ValueError:

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from . import account, audit_reports, dashboard, embedding, keys, login, media, public, relays, stream_health, users
+from . import (
+    account,
+    audit_reports,
+    dashboard,
+    embedding,
+    invitations,
+    keys,
+    login,
+    playback_access,
+    public,
+    recordings,
+    relays,
+    stream_health,
+    users,
+)
 from .blueprint import blueprint
 from .errors import told
 
@@ -12,10 +26,12 @@ __all__ = [
     "blueprint",
     "dashboard",
     "embedding",
+    "invitations",
     "keys",
     "login",
-    "media",
+    "playback_access",
     "public",
+    "recordings",
     "relays",
     "stream_health",
     "told",

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from flask import abort, current_app, render_template
+from flask import abort, render_template
 from flask.typing import ResponseReturnValue
 
 from ..permissions import OBSERVERS
 from ..site import audit_reports
+from ..site.settings import current_settings
 from .blueprint import blueprint, signed_in
-
-
-def _folder() -> Path:
-    """Return where the reports lie."""
-    folder: Path = current_app.config["STREAMKEEP"].reports_path
-    return folder
 
 
 @blueprint.get("/reports")
 @signed_in(*OBSERVERS)
 def report_list() -> ResponseReturnValue:
     """List the newest reports."""
-    return render_template("reports.html", reports=audit_reports.newest(_folder()), verdicts=audit_reports.VERDICTS)
+    newest = audit_reports.newest(current_settings().reports_path)
+    return render_template("reports.html", reports=newest, verdicts=audit_reports.VERDICTS)
 
 
 @blueprint.get("/reports/<name>")
 @signed_in(*OBSERVERS)
 def report(name: str) -> ResponseReturnValue:
     """Show what one audit found, failures first."""
-    found = audit_reports.find(_folder(), name)
+    found = audit_reports.find(current_settings().reports_path, name)
     if found is None:
         abort(404)
     return render_template("report.html", report=found, verdicts=audit_reports.VERDICTS)

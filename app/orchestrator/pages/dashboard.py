@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from flask import current_app, render_template
+from flask import render_template
 from flask_jwt_extended import current_user
 
 from ..models import Session
 from ..permissions import may_see
-from ..site.settings import Settings
+from ..site.settings import current_settings
 from ..streams import health, samples, sessions
 from .blueprint import blueprint, signed_in
 from .formatting import POINTS, curve
@@ -25,7 +25,6 @@ class Card(NamedTuple):
 
 def _live() -> dict[str, object]:
     """Return what is live of the streams that the signed-in user may see, and how many may be."""
-    settings: Settings = current_app.config["STREAMKEEP"]
     cards = []
     for session in sessions.live():
         if may_see(current_user, session.stream_key):
@@ -36,7 +35,7 @@ def _live() -> dict[str, object]:
         "cards": cards,
         "viewers": sum(card.session.viewers for card in cards),
         "kbps": sum(card.session.bitrate_kbps for card in cards),
-        "places": settings.max_concurrent_streams,
+        "places": current_settings().max_concurrent_streams,
         "host": health.host(),
     }
 

@@ -10,11 +10,11 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from flask import abort, current_app, g, render_template, request
+from flask import abort, g, render_template, request
 from markupsafe import Markup
 
 from ..models import StreamKey
-from ..site.settings import Settings
+from ..site.settings import current_settings
 from ..streams import keys
 from .blueprint import blueprint
 from .formatting import media_path
@@ -23,15 +23,9 @@ SIZE = (640, 360)  # pixels, of a frame whose page names none
 SMALLEST, LARGEST = 16, 7680  # pixels a side
 
 
-def _settings() -> Settings:
-    """Return the application's settings."""
-    settings: Settings = current_app.config["STREAMKEEP"]
-    return settings
-
-
 def _public(slug: str) -> StreamKey:
     """Return the key of the public stream *slug*, or answer 404."""
-    key = keys.find(slug) if keys.well_formed(slug) else None
+    key = keys.find(slug)
     if key is None or key.visibility != "public":
         abort(HTTPStatus.NOT_FOUND)
     return key
@@ -41,7 +35,7 @@ def _public(slug: str) -> StreamKey:
 def embed(slug: str) -> str:
     """Show the player of *slug* and nothing else, in a frame of who may embed."""
     key = _public(slug)
-    g.framed_by = " ".join(_settings().embed_origins)
+    g.framed_by = " ".join(current_settings().embed_origins)
     return render_template(
         "embed.html",
         name=key.title or key.slug,
@@ -65,22 +59,22 @@ def _slug_of(url: str) -> str:
     except ValueError:
         return ""
     page = re.fullmatch(r"/(?:watch|embed)/([^/]+)", parts.path)
-    ours = parts.scheme == "https" and parts.netloc in (_settings().public_domain, request.host)
+    ours = parts.scheme == "https" and parts.netloc in (current_settings().public_domain, request.host)
     return page[1] if ours and page else ""
 
 
 def described_at(key: StreamKey) -> str:
     """Return where oEmbed describes the stream of *key*; nothing where it may not be embedded."""
-    if key.visibility != "public" or not _settings().embed_origins:
+    if key.visibility != "public" or not current_settings().embed_origins:
         return ""
-    site = f"https://{_settings().public_domain}"
+    site = f"https://{current_settings().public_domain}"
     return f"{site}/oembed?url={quote(f'{site}/watch/{key.slug}', safe='')}"
 
 
 @blueprint.get("/oembed")
 def oembed() -> dict[str, Any]:
     """Describe how to embed the stream whose page is in `url`: 404 where it may not be (oEmbed 1.0, section 2.3)."""
-    if not _settings().embed_origins:
+    if not current_settings().embed_origins:
         abort(HTTPStatus.NOT_FOUND)
     key = _public(_slug_of(request.args.get("url", "")))
     if request.args.get("format", "json") != "json":
@@ -88,7 +82,7 @@ def oembed() -> dict[str, Any]:
     most_wide, most_high = _side("maxwidth", SIZE[0]), _side("maxheight", LARGEST)
     width = min(most_wide, most_high * SIZE[0] // SIZE[1])
     height = max(1, width * SIZE[1] // SIZE[0])
-    site, title = f"https://{_settings().public_domain}", key.title or key.slug
+    site, title = f"https://{current_settings().public_domain}", key.title or key.slug
     frame = Markup(
         '<iframe src="{}/embed/{}" width="{}" height="{}" title="{}" allow="autoplay; fullscreen" allowfullscreen'
         ' style="border: 0"></iframe>'

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from ..models import Session, StreamKey
+from ..models import Health, Session, StreamKey
 from ..site.clock import now
+from ..streams import health as stream_health
+from ..streams.problems import Problem
 from .blueprint import blueprint
 
 WIDTH, HEIGHT = 240, 48  # of a curve's own coordinates
@@ -55,6 +57,12 @@ def span(value: timedelta) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {seconds % 60} s" if minutes else f"{seconds} s"
+
+
+@blueprint.app_template_filter()
+def problems(health: Health | None) -> list[Problem]:
+    """Return what is wrong with a stream, the worst first; nothing where nobody has looked at it yet."""
+    return stream_health.problems_of(health)
 
 
 @blueprint.app_template_filter()

@@ -7,7 +7,7 @@ from datetime import timedelta
 from http import HTTPStatus
 from typing import NamedTuple
 
-from flask import abort, current_app, redirect, render_template, request, url_for
+from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_jwt_extended import current_user
 
@@ -15,7 +15,7 @@ from .. import permissions
 from ..models import VISIBILITIES, StreamKey
 from ..people.auth import actor, reachable
 from ..permissions import MANAGERS, Denied
-from ..site.settings import Settings
+from ..site.settings import current_settings
 from ..streams import keys, recordings, relays, sessions
 from .blueprint import blueprint, signed_in
 from .formatting import state
@@ -45,16 +45,10 @@ def _refused(template: str, problem: keys.KeyProblem | Denied, **values: object)
     return page, status
 
 
-def _settings() -> Settings:
-    """Return the application's settings."""
-    settings: Settings = current_app.config["STREAMKEEP"]
-    return settings
-
-
 def _secret(key: StreamKey, secret: str, status: int) -> ResponseReturnValue:
     """Show *secret*, this once, with what to write into OBS."""
-    play_path = f"{key.slug}?key={secret}"
-    return render_template("key_secret.html", key=key, server=_settings().ingest_server, stream_key=play_path), status
+    server, play_path = current_settings().ingest_server, f"{key.slug}?key={secret}"
+    return render_template("key_secret.html", key=key, server=server, stream_key=play_path), status
 
 
 @blueprint.get("/streams")
@@ -102,7 +96,7 @@ def page_of(key: StreamKey) -> dict[str, object]:
     """Return what the page of *key* shows."""
     session = sessions.of_key(key)
     recent, total = sessions.history([key], 1, RECENT)
-    found, recorded = recordings.of([key], _settings().recordings_path)
+    found, recorded = recordings.of([key], current_settings().recordings_path)
     return {
         "key": key,
         "session": session,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from flask import Response, abort, current_app, render_template
+from flask import Response, abort, render_template
 
 from ..models import Session, StreamKey
 from ..permissions import may_see
 from ..site.clock import now
-from ..site.settings import Settings
+from ..site.settings import current_settings
 from ..streams import keys, sessions
 from .blueprint import blueprint, viewer
 from .embedding import described_at
@@ -34,7 +34,7 @@ def home_live() -> str:
 @blueprint.get("/watch/<slug>")
 def watch(slug: str) -> str:
     """Show the player of *slug*; it starts by itself when the stream does."""
-    key = keys.find(slug) if keys.well_formed(slug) else None
+    key = keys.find(slug)
     if key is None:
         abort(404)
     return render_template(
@@ -57,10 +57,10 @@ def _public_name(key: StreamKey) -> str:
 @blueprint.get("/.well-known/security.txt")
 def security_txt() -> Response:
     """Say where to report a vulnerability (RFC 9116)."""
-    settings: Settings = current_app.config["STREAMKEEP"]
-    if not settings.security_contact:
+    contact = current_settings().security_contact
+    if not contact:
         abort(404)
-    text = f"Contact: mailto:{settings.security_contact}\nExpires: {_next_year()}\n"
+    text = f"Contact: mailto:{contact}\nExpires: {_next_year()}\n"
     return Response(text, mimetype="text/plain")
 
 

@@ -9,11 +9,15 @@ from flask import abort, g, request
 from flask_jwt_extended import current_user
 
 from .. import permissions
-from ..internal.metrics import auth_attempts
 from ..models import StreamKey, User
 from ..site.events import note
+from ..site.metric_files import Counter
 from ..streams import keys
 from . import accounts, brute_force, logins, tokens
+
+auth_attempts = Counter("auth_attempts", "Attempts to sign in.", ["status"])
+for _status in ("failed", "success"):  # each series is there from the start, so that its first increase is seen as one
+    auth_attempts.labels(_status)
 
 WRONG = "The name or the password is wrong."
 LONGEST_NAME = 64

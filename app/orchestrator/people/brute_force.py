@@ -11,13 +11,12 @@ import hmac
 from datetime import timedelta
 from hashlib import sha256
 
-from flask import current_app
 from sqlalchemy import delete, func, select
 
 from ..models import Refusal
 from ..site.clock import now
 from ..site.database import db
-from ..site.settings import Settings
+from ..site.settings import current_settings
 
 KEPT = timedelta(days=1)  # the longest window in which an operator may let failures count
 MOST = 10_000  # refusals; the ones tried longest ago are forgotten first
@@ -28,9 +27,8 @@ def _mark(*parts: str) -> str:
 
     Each part is hashed by itself first, so that no two lists of parts read the same.
     """
-    settings: Settings = current_app.config["STREAMKEEP"]
     apart = b"".join(sha256(part.encode(errors="surrogatepass")).digest() for part in parts)
-    return hmac.new(settings.jwt_secret.encode(), b"refusal" + apart, sha256).hexdigest()
+    return hmac.new(current_settings().jwt_secret.encode(), b"refusal" + apart, sha256).hexdigest()
 
 
 def is_new(kind: str, client: str, name: str, secret: str) -> bool:

@@ -12,8 +12,15 @@ from functools import wraps
 from hashlib import sha256
 from typing import Any, NamedTuple, NoReturn, ParamSpec, TypeVar
 
-from flask import Flask, abort, current_app
-from flask_jwt_extended import JWTManager, create_access_token, create_refresh_token, current_user, get_jwt
+from flask import Flask, abort, request
+from flask_jwt_extended import (
+    JWTManager,
+    create_access_token,
+    create_refresh_token,
+    current_user,
+    decode_token,
+    get_jwt,
+)
 from flask_jwt_extended import verify_jwt_in_request as verify
 from flask_jwt_extended.exceptions import CSRFError, JWTExtendedException
 from jwt.exceptions import PyJWTError
@@ -22,7 +29,7 @@ from werkzeug.exceptions import Unauthorized
 
 from ..models import Login, User
 from ..site.events import note
-from ..site.settings import Settings
+from ..site.settings import Settings, current_settings
 from . import logins
 
 ACCESS = timedelta(minutes=15)
@@ -80,13 +87,13 @@ def configure(app: Flask, settings: Settings) -> None:
 @manager.additional_headers_loader
 def _headers(_identity: Any) -> dict[str, str]:
     """Name the key that signs."""
-    return {"kid": key_id(_settings().jwt_secret)}
+    return {"kid": key_id(current_settings().jwt_secret)}
 
 
 @manager.decode_key_loader
 def _decode_key(header: dict[str, Any], _claims: dict[str, Any]) -> str:
     """Return the key that the token names, among the two that we know; whatever else it names is not looked at."""
-    settings = _settings()
+    settings = current_settings()
     previous = settings.jwt_secret_previous
     return previous if previous and header.get("kid") == key_id(previous) else settings.jwt_secret
 
@@ -96,12 +103,6 @@ def _user(_header: dict[str, Any], claims: dict[str, Any]) -> User | None:
     """Return the user of a token whose login holds."""
     login = logins.find(str(claims.get(LOGIN_CLAIM)))
     return login.user if login and str(login.user_id) == claims["sub"] else None
-
-
-def _settings() -> Settings:
-    """Return the application's settings."""
-    settings: Settings = current_app.config["STREAMKEEP"]
-    return settings
 
 
 def issue(login: Login) -> Pair:
@@ -153,6 +154,23 @@ def checked(location: str, *, refresh: bool = False) -> None:
         abort(403, "The form has expired: reload the page and send it again.")
     except (JWTExtendedException, PyJWTError):
         unauthorized(NOT_VALID)
+
+
+def user_of_cookies() -> User | None:
+    """Return who is signed in by cookie: by the access token or, where it is over, by the refresh token.
+
+    The latter is not exchanged for it. No CSRF token is asked for: the most that a foreign page could bring about is
+    that this browser may watch what its user may watch anyway.
+    """
+    for kind, cookie in (("access", ACCESS_COOKIE), ("refresh", REFRESH_COOKIE)):
+        try:
+            claims = decode_token(request.cookies.get(cookie, ""))
+        except (JWTExtendedException, PyJWTError):
+            continue
+        login = logins.find(str(claims.get(LOGIN_CLAIM))) if claims["type"] == kind else None
+        if login and (kind == "access" or claims["jti"] == login.refresh_id):
+            return login.user
+    return None
 
 
 def require(*roles: str) -> Callable[[Callable[P, R]], Callable[P, R]]:

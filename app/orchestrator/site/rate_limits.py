@@ -11,12 +11,12 @@ from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import ParamSpec, TypeVar
 
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, g, request
 from flask_limiter import Limiter
 from flask_limiter.errors import RateLimitExceeded
 
 from . import rate_limit_storage
-from .settings import Settings
+from .settings import Settings, current_settings
 
 # Importing the module is what makes its storage known to the library.
 STORAGE = rate_limit_storage.SqliteCounters.STORAGE_SCHEME[0]
@@ -37,25 +37,19 @@ def who() -> str:
 limiter = Limiter(who, headers_enabled=False)
 
 
-def _settings() -> Settings:
-    """Return the application's settings."""
-    settings: Settings = current_app.config["STREAMKEEP"]
-    return settings
-
-
 def api_limit() -> str:
     """Return the limit of the API as a whole."""
-    return f"{_settings().api_rate_limit_per_minute}/minute"
+    return f"{current_settings().api_rate_limit_per_minute}/minute"
 
 
 def guess_limit() -> str:
     """Return the limit of wrong passwords."""
-    return f"{_settings().login_rate_limit_per_minute}/minute"
+    return f"{current_settings().login_rate_limit_per_minute}/minute"
 
 
 def sign_in_limit() -> str:
     """Return the limit of passwords that are compared at all, right ones too: comparing is slow on purpose."""
-    return f"{SIGN_INS_PER_GUESS * _settings().login_rate_limit_per_minute}/minute"
+    return f"{SIGN_INS_PER_GUESS * current_settings().login_rate_limit_per_minute}/minute"
 
 
 def _guessed(_response: Response) -> bool:

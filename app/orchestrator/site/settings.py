@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 
+from flask import current_app
+
 # Defaults seen in the wild are made of these words: changeme, REPLACE_ME, your-secret-here, please_change_this_key ...
 PLACEHOLDER_WORDS = (
     "admin change data default dev enter example fixme generate here in insert is it jwt key long me must my of or "
@@ -217,3 +219,9 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         log_level=_log_level(environment),
         log_file=Path(environment["LOG_FILE"]) if environment.get("LOG_FILE") else None,
     )
+
+
+def current_settings() -> Settings:
+    """Return the settings of the application that is at work."""
+    settings: Settings = current_app.config["STREAMKEEP"]
+    return settings

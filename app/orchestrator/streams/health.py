@@ -16,7 +16,7 @@ from ..site.database import db
 from ..site.events import note
 from ..site.metric_files import Counter
 from . import sessions
-from .problems import KINDS
+from .problems import KINDS, SEVERITIES, Problem, described
 
 GRACE = timedelta(seconds=20)
 FRESH = timedelta(seconds=10)  # the supervisor reports each 2 s; what it has not said for so long is not true any more
@@ -210,6 +210,15 @@ def measured(session: Session) -> dict[str, Any]:
     if "audio_codec" in known:
         found["audio_codec"] = known["audio_codec"][:32]
     return found
+
+
+def problems_of(health: Health | None) -> list[Problem]:
+    """Return the problems in *health* as people are told them, the worst first.
+
+    A code that this version does not know is left out.
+    """
+    found = [described(problem) for problem in health.problems if problem["code"] in KINDS] if health else []
+    return sorted(found, key=lambda problem: SEVERITIES.index(problem.severity), reverse=True)
 
 
 def host() -> Host | None:

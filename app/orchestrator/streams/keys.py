@@ -10,7 +10,6 @@ from hashlib import sha256
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from flask import current_app
 from sqlalchemy import delete as delete_from
 from sqlalchemy import select
 
@@ -19,7 +18,7 @@ from ..models import VISIBILITIES, FormerKey, Sample, Session, StreamKey, User
 from ..permissions import OPERATOR, Who
 from ..site.clock import now
 from ..site.database import db
-from ..site.settings import Settings
+from ..site.settings import current_settings
 from . import recordings
 
 # The guide's rule for stream keys (section 4); here it holds for the public name and the secret alike.
@@ -64,7 +63,9 @@ def digest(key: str) -> str:
 
 
 def find(slug: str) -> StreamKey | None:
-    """Return the key of *slug*, revoked or not."""
+    """Return the key of *slug*, revoked or not; what is no slug has none, and is not looked up."""
+    if not well_formed(slug):
+        return None
     return db.session.scalar(select(StreamKey).where(StreamKey.slug == slug))
 
 
@@ -75,7 +76,7 @@ def of_secret(secret: str) -> StreamKey | None:
 
 def known(slug: str) -> StreamKey:
     """Return the key of *slug*, or raise KeyProblem."""
-    key = find(slug) if well_formed(slug) else None
+    key = find(slug)
     if key is None:
         raise KeyProblem(f"There is no stream {slug!r}: the list of keys shows the names that exist.")
     return key
@@ -216,8 +217,7 @@ def delete(key: StreamKey, *, by: Who = OPERATOR) -> None:
         Denied: an admin limited, revoked or held it, and *by* is none.
     """
     permissions.judge_deletion(by, key)
-    settings: Settings = current_app.config["STREAMKEEP"]
-    recordings.discard_all(key.slug, settings.recordings_path)
+    recordings.discard_all(key.slug, current_settings().recordings_path)
     # Years of history are removed where they lie; the relationships would load them first.
     past = select(Session.id).where(Session.stream_key_id == key.id)
     db.session.execute(delete_from(Sample).where(Sample.session_id.in_(past)))

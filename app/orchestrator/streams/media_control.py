@@ -1,4 +1,4 @@
-"""What the app says to the other containers by itself: the supervisor, what begins; nginx-rtmp, who is to go.
+"""What the app says to the containers of media by itself: the supervisor, what begins; nginx-rtmp, who is to go.
 
 Nobody holds the database while it waits for them: the caller's transaction is over.
 """
@@ -12,19 +12,16 @@ from http.client import HTTPConnection, HTTPException
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from flask import current_app
-
-from ..internal.metrics import calls_failed
-from ..site.settings import Settings
+from ..models import Session
+from ..site.metric_files import Counter
+from ..site.settings import current_settings
 
 WAIT = 0.7  # seconds in all; nginx-rtmp waits 3 s for our own answer
 LARGEST_ANSWER = 1024  # bytes
 
-
-def _settings() -> Settings:
-    """Return the application's settings."""
-    settings: Settings = current_app.config["STREAMKEEP"]
-    return settings
+calls_failed = Counter("internal_calls_failed", "Calls to other containers that came to nothing.", ["callee"])
+for _callee in ("media", "rtmp"):  # each series is there from the start, so that its first increase is seen as one
+    calls_failed.labels(_callee)
 
 
 def _ask(method: str, url: str, body: bytes | None = None) -> bytes:
@@ -46,12 +43,23 @@ def _ask(method: str, url: str, body: bytes | None = None) -> bytes:
         return answer.read(LARGEST_ANSWER)
 
 
-def tell_media(stream: dict[str, Any]) -> None:
+def described(session: Session) -> dict[str, Any]:
+    """Return *session* as the supervisor is told it."""
+    return {
+        "slug": session.stream_key.slug,
+        "session": session.id,
+        "private": session.stream_key.visibility == "private",
+        "record": session.stream_key.record,
+        "application": session.application,
+    }
+
+
+def announce(stream: dict[str, Any]) -> None:
     """Tell the supervisor that *stream* is about to begin; without an answer it learns it when it asks."""
-    if not _settings().media_url:
+    if not current_settings().media_url:
         return
     try:
-        _ask("POST", f"{_settings().media_url}/streams", json.dumps(stream).encode())
+        _ask("POST", f"{current_settings().media_url}/streams", json.dumps(stream).encode())
     except (OSError, HTTPException, ValueError):
         calls_failed.labels("media").inc()
 
@@ -61,11 +69,11 @@ def drop_publisher(application: str, slug: str, client_id: str) -> bool:
 
     https://github.com/arut/nginx-rtmp-module/wiki/Control-module: the answer is how many were dropped.
     """
-    if not _settings().rtmp_control_url:
+    if not current_settings().rtmp_control_url:
         return False
     query = urlencode({"app": application, "name": slug, "clientid": client_id})
     try:
-        return int(_ask("GET", f"{_settings().rtmp_control_url}/drop/publisher?{query}")) > 0
+        return int(_ask("GET", f"{current_settings().rtmp_control_url}/drop/publisher?{query}")) > 0
     except (OSError, HTTPException, ValueError):
         calls_failed.labels("rtmp").inc()
         return False

@@ -182,7 +182,7 @@ def refusal(reason: str, slug: str) -> Said:
     return Said(said.sentence, said.cure.format(slug=slug))
 
 
-def told(problem: dict[str, Any]) -> Problem:
+def described(problem: dict[str, Any]) -> Problem:
     """Return a stored *problem* ({"code", "values", "since"}) as people are told it."""
     code, values = problem["code"], problem["values"]
     kind = KINDS[code]

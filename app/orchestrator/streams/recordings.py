@@ -78,6 +78,15 @@ def _read(root: Path, slug: str, file: str, started: datetime) -> Recording | No
         return None
 
 
+def download_headers(recording: Recording) -> dict[str, str]:
+    """Return the headers with which the proxy sends *recording* in the place of an empty answer."""
+    return {
+        "Content-Type": "video/mp4",
+        "Content-Disposition": f'attachment; filename="{recording.slug}-{recording.file}"',
+        "X-Accel-Redirect": f"/recordings/{recording.path}",
+    }
+
+
 def discard(recording: Recording) -> None:
     """Let the supervisor remove *recording*; from now on it is not shown any more."""
     db.session.merge(Discard(path=recording.path, at=now()))

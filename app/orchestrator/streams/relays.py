@@ -11,7 +11,6 @@ from datetime import timedelta
 from ipaddress import IPv6Address
 from typing import NamedTuple
 
-from flask import current_app
 from sqlalchemy import select
 
 from ..models import Relay, StreamKey
@@ -19,7 +18,7 @@ from ..site.clock import now
 from ..site.database import db
 from ..site.encryption import Sealer, Unopenable
 from ..site.events import note
-from ..site.settings import Settings
+from ..site.settings import current_settings
 from . import sessions
 
 MOST = 4  # a stream key
@@ -67,12 +66,6 @@ class Status(NamedTuple):
     reason: str | None
 
 
-def _settings() -> Settings:
-    """Return the application's settings."""
-    settings: Settings = current_app.config["STREAMKEEP"]
-    return settings
-
-
 def judge(server: str, stream_key: str) -> str:
     """Return *server* as it is kept.
 
@@ -103,7 +96,7 @@ def _is_host(host: str) -> bool:
 
 def possible() -> bool:
     """Tell whether this host passes streams on."""
-    return bool(_settings().relay_peers)
+    return bool(current_settings().relay_peers)
 
 
 def of(key: StreamKey) -> list[Relay]:
@@ -130,7 +123,7 @@ def create(key: StreamKey, server: str, stream_key: str) -> Relay:
     server = judge(server, stream_key)
     if len(of(key)) >= MOST:
         raise TooMany(f"A stream is passed on to {MOST} servers at most: remove one first.")
-    relay = Relay(stream_key_id=key.id, server=server, secret=Sealer(_settings()).seal(stream_key))
+    relay = Relay(stream_key_id=key.id, server=server, secret=Sealer(current_settings()).seal(stream_key))
     db.session.add(relay)
     db.session.commit()
     return relay
@@ -160,7 +153,7 @@ def wanted() -> list[dict[str, str]]:
     """Return what is to be passed on now, with the servers' keys: for the relay alone."""
     live = {session.stream_key_id: session for session in sessions.live() if not session.ending}
     query = select(Relay).where(Relay.stream_key_id.in_(live)).order_by(Relay.created_at, Relay.id)
-    sealer = Sealer(_settings())
+    sealer = Sealer(current_settings())
     found = []
     for relay in db.session.scalars(query):
         try:
@@ -201,7 +194,7 @@ def report(states: Sequence[tuple[str, str, str | None]]) -> None:
 
 def seal_anew() -> None:
     """Seal with the newest key what the one before it sealed; what neither opens is told to whoever can mend it."""
-    sealer = Sealer(_settings())
+    sealer = Sealer(current_settings())
     for relay in db.session.scalars(select(Relay)):
         try:
             relay.secret = sealer.anew(relay.secret)
