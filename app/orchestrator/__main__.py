@@ -36,7 +36,7 @@ def prepare() -> None:
     settings = app.config["STREAMKEEP"]
     with app.app_context():
         upgrade()
-        relays.seal_anew()
+        relays.reencrypt_keys()
         accounts.ensure_admin(settings.admin_username, settings.admin_password)
         # Whoever was live when we stopped has from now on the usual time to be heard again.
         db.session.execute(update(Session).where(Session.ended_at.is_(None)).values(updated_at=now()))

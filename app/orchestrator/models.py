@@ -128,8 +128,8 @@ class Refusal(Base):
 class Relay(Base):
     """A server of somebody else to which a stream is passed on.
 
-    *server* is rtmp(s)://host[:port]/app; *secret* is the stream key for it, sealed (`site.encryption`). *state*,
-    *reason* and *state_at* are what the relay said last.
+    *server* is rtmp(s)://host[:port]/app; *secret* is the stream key for it, encrypted (`site.encryption`).
+    *state*, *reason* and *state_at* are what the relay said last.
     """
 
     __tablename__ = "relays"

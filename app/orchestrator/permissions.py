@@ -8,7 +8,7 @@ What an admin set for a stream is the admin's: its owner sees it, and by whom it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,24 +48,54 @@ class Denied(Forbidden):
     """Somebody may see a stream but not do this with it; answered as 403 with one sentence that says whom to ask."""
 
 
+def in_role(who: Who, roles: Sequence[str]) -> bool:
+    """Tell whether *who* has one of *roles*; where none is named, everybody has."""
+    return not roles or who.role in roles
+
+
 def administers(who: Who) -> bool:
     """Tell whether *who* may manage what belongs to others."""
     return who.role in ADMINS
 
 
+def observes(who: Who) -> bool:
+    """Tell whether *who* sees everything."""
+    return who.role in OBSERVERS
+
+
+def manages(who: Who) -> bool:
+    """Tell whether *who* has streams, and changes what they may see of them."""
+    return who.role in MANAGERS
+
+
+def is_public(key: StreamKey) -> bool:
+    """Tell whether the stream of *key* is listed for everybody, and may be shown in others' pages."""
+    return key.visibility == "public"
+
+
+def is_private(key: StreamKey) -> bool:
+    """Tell whether nobody watches the stream of *key*, or reads its title, who was not let in (`playback_access`)."""
+    return key.visibility == "private"
+
+
 def may_see(who: Who, key: StreamKey) -> bool:
     """Tell whether *who* may see *key* and watch its stream."""
-    return who.role in OBSERVERS or (who.id is not None and key.owner_id == who.id)
+    return observes(who) or (who.id is not None and key.owner_id == who.id)
 
 
 def seen_by(who: Who) -> ColumnElement[bool]:
     """Return the same as `may_see` for a query of StreamKey."""
-    return true() if who.role in OBSERVERS else StreamKey.owner_id == who.id
+    return true() if observes(who) else StreamKey.owner_id == who.id
+
+
+def may_read_title(who: Who | None, key: StreamKey) -> bool:
+    """Tell whether *who*, or somebody who is not signed in, may read the title of *key*."""
+    return not is_private(key) or (who is not None and may_see(who, key))
 
 
 def may_change(who: Who, key: StreamKey) -> bool:
     """Tell whether *who* may change something of *key*."""
-    return who.role in MANAGERS and may_see(who, key)
+    return manages(who) and may_see(who, key)
 
 
 def fixed(who: Who, key: StreamKey) -> dict[str, str]:

@@ -10,7 +10,7 @@ import pytest
 from browsers import Browser
 from flask import Flask
 from orchestrator.models import Sample, Session, StreamKey
-from orchestrator.pages.formatting import curve, rate, span, state
+from orchestrator.pages.formatting import curve, rate, span
 from orchestrator.site.clock import now
 from orchestrator.site.database import db
 from orchestrator.site.settings import Settings, from_environment
@@ -243,7 +243,7 @@ def test_an_invitation_is_shown_once_and_withdrawn(ingrid: Browser, visitor: Bro
     ],
 )
 def test_the_state_of_a_key_in_a_word(changes: dict[str, datetime], live: bool, expected: str) -> None:
-    assert state(StreamKey(slug="x", **changes), live) == expected
+    assert keys.state(StreamKey(slug="x", **changes), live) == expected
 
 
 def test_figures_for_people() -> None:

@@ -22,7 +22,7 @@ from orchestrator.__main__ import prepare
 from orchestrator.models import Relay
 from orchestrator.site import events
 from orchestrator.site.database import db
-from orchestrator.site.encryption import Sealer, Unopenable
+from orchestrator.site.encryption import Cipher, Undecryptable
 from orchestrator.site.settings import Settings
 from orchestrator.streams import keys, relays
 from people import Person
@@ -281,13 +281,13 @@ def test_a_rotated_data_key_reseals_at_the_next_start(
     new = {"DATA_KEY": NEXT, "DATA_KEY_PREVIOUS": environment["DATA_KEY"]}
     started(monkeypatch, environment | new)
     db.session.expire_all()
-    sealed = db.session.get(Relay, number).secret
-    assert sealed != before
-    alone = Sealer(replace(settings, data_key=NEXT, data_key_previous=""))
-    assert alone.open(sealed) == SECRET
-    assert alone.anew(sealed) == sealed, "what the newest key sealed stays as it is"
-    with pytest.raises(Unopenable):
-        Sealer(settings).open(sealed)
+    encrypted = db.session.get(Relay, number).secret
+    assert encrypted != before
+    alone = Cipher(replace(settings, data_key=NEXT, data_key_previous=""))
+    assert alone.decrypt(encrypted) == SECRET
+    assert alone.reencrypt(encrypted) == encrypted, "what the newest key encrypted stays as it is"
+    with pytest.raises(Undecryptable):
+        Cipher(settings).decrypt(encrypted)
     app.config["STREAMKEEP"] = replace(settings, data_key=NEXT)
     assert asked(client)[0]["stream_key"] == SECRET
 

@@ -30,7 +30,7 @@ def _shown(pair: tokens.Pair) -> dict[str, Any]:
 @blueprint.refusals(HTTPStatus.UNAUTHORIZED)
 def login(credentials: dict[str, str]) -> dict[str, Any]:
     """Sign in with name and password."""
-    pair = auth.attempt(credentials["name"], credentials["password"])
+    pair = auth.sign_in(credentials["name"], credentials["password"])
     return _shown(pair) if pair else tokens.unauthorized(auth.WRONG)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from http import HTTPStatus
 
-from ..people.auth import actor, reachable
+from ..people.access import log_action, visible_key
 from ..permissions import MANAGERS
 from ..streams import keys, playback_access
 from .blueprint import ApiBlueprint
@@ -21,8 +21,8 @@ blueprint = ApiBlueprint("invitations", "/keys/<slug>/invitations", "Who else ma
 @blueprint.takes(NewInvitation)
 def invite(new: dict[str, int], slug: str) -> dict[str, str]:
     """Make an address under which whoever knows it may watch for a while; it is shown this once."""
-    key = reachable(slug)
-    actor("invitation", "created", slug=slug, minutes=new["minutes"])
+    key = visible_key(slug)
+    log_action("invitation", "created", slug=slug, minutes=new["minutes"])
     return {"watch_url": playback_access.invite(key, timedelta(minutes=new["minutes"]))}
 
 
@@ -32,5 +32,5 @@ def invite(new: dict[str, int], slug: str) -> dict[str, str]:
 @blueprint.signed_in(*MANAGERS)
 def withdraw(slug: str) -> None:
     """Withdraw all invitations; who watches by one is out within half a minute."""
-    keys.withdraw_viewing(reachable(slug))
-    actor("invitation", "all withdrawn", slug=slug)
+    keys.withdraw_viewing(visible_key(slug))
+    log_action("invitation", "all withdrawn", slug=slug)

@@ -9,7 +9,7 @@ from flask import abort
 from flask_jwt_extended import current_user
 
 from ..models import StreamKey
-from ..people.auth import actor, reachable
+from ..people.access import log_action, visible_key
 from ..permissions import MANAGERS
 from ..site.settings import current_settings
 from ..streams import keys
@@ -21,7 +21,7 @@ blueprint = ApiBlueprint("keys", "/keys", "Who may publish, under which name.")
 
 def _shown(key: StreamKey, secret: str) -> dict[str, str]:
     """Return *secret* with what to write into OBS."""
-    play_path = f"{key.slug}?key={secret}"
+    play_path = keys.stream_key(key.slug, secret)
     return {"slug": key.slug, "key": secret, "server": current_settings().ingest_server, "stream_key": play_path}
 
 
@@ -43,7 +43,7 @@ def create(new: dict[str, Any]) -> dict[str, str]:
         key, secret = keys.create(new.pop("slug"), new.pop("title", ""), current_user, by=current_user, **new)
     except keys.KeyProblem as problem:
         abort(HTTPStatus.UNPROCESSABLE_ENTITY, str(problem))
-    actor("key", "created", slug=key.slug)
+    log_action("key", "created", slug=key.slug)
     return _shown(key, secret)
 
 
@@ -53,7 +53,7 @@ def create(new: dict[str, Any]) -> dict[str, str]:
 @blueprint.signed_in()
 def one(slug: str) -> StreamKey:
     """Show a key."""
-    return reachable(slug)
+    return visible_key(slug)
 
 
 @blueprint.patch("/<slug>")
@@ -64,10 +64,10 @@ def one(slug: str) -> StreamKey:
 def change(changes: dict[str, Any], slug: str) -> StreamKey:
     """Change the title, who may see the stream, or its limits; those in `set_by_admin` are changed by admins alone."""
     try:
-        key = keys.change(reachable(slug), by=current_user, **changes)
+        key = keys.change(visible_key(slug), by=current_user, **changes)
     except keys.KeyProblem as problem:
         abort(HTTPStatus.UNPROCESSABLE_ENTITY, str(problem))
-    actor("key", "changed", slug=slug, fields=sorted(changes))
+    log_action("key", "changed", slug=slug, fields=sorted(changes))
     return key
 
 
@@ -77,9 +77,9 @@ def change(changes: dict[str, Any], slug: str) -> StreamKey:
 @blueprint.signed_in(*MANAGERS)
 def rotate(slug: str) -> dict[str, str]:
     """Replace the key, shown this once; a stream that runs on the former one ends. What an admin revoked stays so."""
-    key = reachable(slug)
+    key = visible_key(slug)
     secret = keys.rotate(key, by=current_user)
-    actor("key", "rotated", slug=slug)
+    log_action("key", "rotated", slug=slug)
     return _shown(key, secret)
 
 
@@ -89,9 +89,9 @@ def rotate(slug: str) -> dict[str, str]:
 @blueprint.signed_in(*MANAGERS)
 def revoke(slug: str) -> StreamKey:
     """Withdraw the key; a stream that runs on it ends within seconds."""
-    key = reachable(slug)
+    key = visible_key(slug)
     keys.revoke(key, by=current_user)
-    actor("key", "revoked", slug=slug)
+    log_action("key", "revoked", slug=slug)
     return key
 
 
@@ -101,5 +101,5 @@ def revoke(slug: str) -> StreamKey:
 @blueprint.signed_in(*MANAGERS)
 def delete(slug: str) -> None:
     """Forget the key, its name and its history; a stream that runs on it ends. What an admin limited, admins delete."""
-    keys.delete(reachable(slug), by=current_user)
-    actor("key", "deleted", slug=slug)
+    keys.delete(visible_key(slug), by=current_user)
+    log_action("key", "deleted", slug=slug)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from flask import Response, abort
+from flask import Response
 from flask_jwt_extended import current_user
 
-from ..people.auth import actor, reachable
+from ..people.access import log_action, visible_recording
 from ..permissions import MANAGERS
 from ..site.settings import current_settings
 from ..streams import keys, recordings
@@ -16,14 +16,6 @@ from .blueprint import ApiBlueprint
 from .schemas import Page, RecordingOut
 
 blueprint = ApiBlueprint("recordings", "/recordings", "What was recorded; a key says whether its stream is.")
-
-
-def _known(slug: str, file: str) -> Recording:
-    """Return the recording *file* of *slug* if the signed-in user may see it, or answer 404."""
-    recording = recordings.find(reachable(slug).slug, file, current_settings().recordings_path)
-    if recording is None:
-        abort(HTTPStatus.NOT_FOUND, "There is no such recording.")
-    return recording
 
 
 @blueprint.get("")
@@ -41,7 +33,7 @@ def everything(page: dict[str, int]) -> list[Recording]:
 @blueprint.signed_in()
 def download(slug: str, file: str) -> Response:
     """Download a recording. The proxy sends the file; ranges work."""
-    return Response(headers=recordings.download_headers(_known(slug, file)))
+    return Response(headers=recordings.download_headers(visible_recording(slug, file)))
 
 
 @blueprint.delete("/<slug>/<file>")
@@ -50,5 +42,5 @@ def download(slug: str, file: str) -> Response:
 @blueprint.signed_in(*MANAGERS)
 def delete(slug: str, file: str) -> None:
     """Delete a recording; one that is still being written goes with what comes after."""
-    recordings.discard(_known(slug, file))
-    actor("recording", "deleted", slug=slug, file=file)
+    recordings.discard(visible_recording(slug, file))
+    log_action("recording", "deleted", slug=slug, file=file)

@@ -8,7 +8,7 @@ from typing import Any
 from flask import abort
 
 from ..models import Relay
-from ..people.auth import actor, reachable
+from ..people.access import log_action, visible_key
 from ..permissions import MANAGERS
 from ..streams import relays
 from .blueprint import ApiBlueprint
@@ -28,7 +28,7 @@ def _described(relay: Relay, status: relays.Status) -> dict[str, Any]:
 @blueprint.signed_in()
 def everything(slug: str) -> list[dict[str, Any]]:
     """List where a stream is passed on to, and what becomes of it."""
-    return [_described(relay, status) for relay, status in relays.shown(reachable(slug))]
+    return [_described(relay, status) for relay, status in relays.shown(visible_key(slug))]
 
 
 @blueprint.post("")
@@ -39,12 +39,12 @@ def everything(slug: str) -> list[dict[str, Any]]:
 def create(new: dict[str, str], slug: str) -> dict[str, Any]:
     """Pass a stream on to another server whenever it is live; the key for it is never shown again."""
     try:
-        relay = relays.create(reachable(slug), new["server"], new["stream_key"])
+        relay = relays.create(visible_key(slug), new["server"], new["stream_key"])
     except (relays.NoRelay, relays.TooMany) as problem:
         abort(HTTPStatus.CONFLICT, str(problem))
     except relays.RelayProblem as problem:
         abort(HTTPStatus.UNPROCESSABLE_ENTITY, str(problem))
-    actor("relay", "created", slug=slug, relay=relay.id)
+    log_action("relay", "created", slug=slug, relay=relay.id)
     return _described(relay, relays.status(relay, live=False))
 
 
@@ -54,8 +54,8 @@ def create(new: dict[str, str], slug: str) -> dict[str, Any]:
 @blueprint.signed_in(*MANAGERS)
 def delete(slug: str, number: str) -> None:
     """Pass a stream on there no more; what runs ends within seconds."""
-    relay = relays.find(reachable(slug), number)
+    relay = relays.find(visible_key(slug), number)
     if relay is None:
         abort(HTTPStatus.NOT_FOUND, "This stream is not passed on under such an id.")
     relays.delete(relay)
-    actor("relay", "deleted", slug=slug, relay=number)
+    log_action("relay", "deleted", slug=slug, relay=number)

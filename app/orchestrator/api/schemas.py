@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, pre_dump, validate, validates_schema
 
 from ..models import ROLES, VISIBILITIES, Health
+from ..people.accounts import LONGEST_NAME, LONGEST_PASSWORD, SHORTEST_PASSWORD
 from ..streams.health import problems_of
-from ..streams.keys import SYNTAX
+from ..streams.keys import LARGEST_NUMBER, LONGEST_TITLE, MOST_SOURCES, SYNTAX
+from ..streams.playback_access import LONGEST_INVITATION
 from ..streams.problems import KINDS, SEVERITIES
 from ..streams.relays import LONGEST_KEY, LONGEST_SERVER, REASONS, STATES
+from ..streams.sessions import HOLD
 
 
 class UtcTime(fields.AwareDateTime):
@@ -42,7 +45,7 @@ def limit(unit: str) -> fields.Integer:
     return fields.Integer(
         strict=True,
         allow_none=True,
-        validate=validate.Range(1, 1_000_000),
+        validate=validate.Range(1, LARGEST_NUMBER),
         metadata={"description": f"In {unit}; null for no limit."},
     )
 
@@ -50,8 +53,8 @@ def limit(unit: str) -> fields.Integer:
 class Credentials(Schema):
     """Who signs in."""
 
-    name = fields.String(required=True, validate=validate.Length(1, 64))
-    password = fields.String(required=True, validate=validate.Length(1, 128))
+    name = fields.String(required=True, validate=validate.Length(1, LONGEST_NAME))
+    password = fields.String(required=True, validate=validate.Length(1, LONGEST_PASSWORD))
 
 
 class Tokens(Schema):
@@ -66,8 +69,8 @@ class Tokens(Schema):
 class PasswordChange(Schema):
     """A new password, and the one it replaces."""
 
-    current = fields.String(required=True, validate=validate.Length(1, 128))
-    new = fields.String(required=True, validate=validate.Length(16, 128))
+    current = fields.String(required=True, validate=validate.Length(1, LONGEST_PASSWORD))
+    new = fields.String(required=True, validate=validate.Length(SHORTEST_PASSWORD, LONGEST_PASSWORD))
 
 
 class UserOut(Schema):
@@ -103,7 +106,7 @@ class Password(Schema):
 class Viewing(Schema):
     """How a stream may be seen, and what limits it has."""
 
-    title = fields.String(validate=validate.Length(max=120))
+    title = fields.String(validate=validate.Length(max=LONGEST_TITLE))
     visibility = fields.String(
         validate=validate.OneOf(VISIBILITIES),
         metadata={"description": "public: listed; unlisted: for who knows the name; private: for who is let in."},
@@ -112,7 +115,7 @@ class Viewing(Schema):
     expires_at = UtcTime(allow_none=True)
     sources = fields.List(
         fields.String(validate=validate.Length(max=50)),
-        validate=validate.Length(max=50),
+        validate=validate.Length(max=MOST_SOURCES),
         metadata={"description": "CIDRs that may publish; empty for anywhere."},
     )
     max_bitrate_kbps = limit("kbit/s")
@@ -283,7 +286,7 @@ class Kick(Schema):
 
     hold_seconds = fields.Integer(
         strict=True,
-        load_default=60,
+        load_default=int(HOLD.total_seconds()),
         validate=validate.Range(0, 86_400),
         metadata={"description": "Encoders come back at once; this is how long they are refused."},
     )
@@ -307,7 +310,9 @@ class SampleOut(Schema):
 class NewInvitation(Schema):
     """For how long an invitation is to hold."""
 
-    minutes = fields.Integer(strict=True, required=True, validate=validate.Range(1, 43_200))
+    minutes = fields.Integer(
+        strict=True, required=True, validate=validate.Range(1, LONGEST_INVITATION // timedelta(minutes=1))
+    )
 
 
 class Invitation(Schema):

@@ -6,12 +6,11 @@ from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
-from flask import abort
 from flask_jwt_extended import current_user
 
 from ..models import Sample, Session
-from ..people.auth import actor, reachable
-from ..permissions import MANAGERS, may_see
+from ..people.access import live_session, log_action, visible_key
+from ..permissions import MANAGERS
 from ..streams import keys, sessions
 from ..streams import samples as measured
 from .blueprint import ApiBlueprint
@@ -20,20 +19,12 @@ from .schemas import History, Kick, Page, SampleOut, StreamOut
 blueprint = ApiBlueprint("streams", "/streams", "What is live, and what was.")
 
 
-def _live(slug: str) -> Session:
-    """Return the live session of *slug* if the signed-in user may see it, or answer 404."""
-    session = sessions.of_key(reachable(slug))
-    if session is None:
-        abort(HTTPStatus.NOT_FOUND, "This stream is not live.")
-    return session
-
-
 @blueprint.get("")
 @blueprint.response(HTTPStatus.OK, StreamOut(many=True))
 @blueprint.signed_in()
 def live() -> list[Session]:
     """List what is live, with what was measured last."""
-    return [session for session in sessions.live() if may_see(current_user, session.stream_key)]
+    return sessions.seen_by(current_user)
 
 
 @blueprint.get("/history")
@@ -52,7 +43,7 @@ def history(page: dict[str, int]) -> dict[str, Any]:
 @blueprint.signed_in()
 def one(slug: str) -> Session:
     """Show a live stream."""
-    return _live(slug)
+    return live_session(visible_key(slug))
 
 
 @blueprint.get("/<slug>/samples")
@@ -61,7 +52,7 @@ def one(slug: str) -> Session:
 @blueprint.signed_in()
 def samples(slug: str) -> list[Sample]:
     """Show what was measured of a live stream, oldest first: the newest 1000 samples; old ones stand for longer."""
-    return measured.newest(_live(slug))
+    return measured.newest(live_session(visible_key(slug)))
 
 
 @blueprint.post("/<slug>/kick")
@@ -71,5 +62,6 @@ def samples(slug: str) -> list[Sample]:
 @blueprint.takes(Kick)
 def kick(how: dict[str, int], slug: str) -> None:
     """End a live stream within seconds, and refuse its publisher for a while; a hold that lasts longer stands."""
-    sessions.send_away(_live(slug), "kicked", timedelta(seconds=how["hold_seconds"]), by=current_user)
-    actor("stream", "kicked", slug=slug, hold_seconds=how["hold_seconds"])
+    session, hold = live_session(visible_key(slug)), timedelta(seconds=how["hold_seconds"])
+    sessions.send_away(session, "kicked", hold, by=current_user)
+    log_action("stream", "kicked", slug=slug, hold_seconds=how["hold_seconds"])

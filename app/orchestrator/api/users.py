@@ -10,20 +10,12 @@ from flask_jwt_extended import current_user
 
 from ..models import User
 from ..people import accounts
-from ..people.auth import actor
+from ..people.access import known_user, log_action
 from ..permissions import ADMINS, OBSERVERS
 from .blueprint import ApiBlueprint
 from .schemas import NewUser, Password, UserChange, UserOut
 
 blueprint = ApiBlueprint("users", "/users", "Who may sign in.")
-
-
-def _known(name: str) -> User:
-    """Return the user *name* or answer 404."""
-    user = accounts.find(name)
-    if user is None:
-        abort(HTTPStatus.NOT_FOUND, "There is no such user.")
-    return user
 
 
 @blueprint.get("")
@@ -44,7 +36,7 @@ def create(new: dict[str, str]) -> dict[str, str]:
         user, password = accounts.create(new["name"], new["role"])
     except accounts.AccountProblem as problem:
         abort(HTTPStatus.UNPROCESSABLE_ENTITY, str(problem))
-    actor("user", "created", subject=user.name, role=user.role)
+    log_action("user", "created", subject=user.name, role=user.role)
     return {"name": user.name, "password": password}
 
 
@@ -54,7 +46,7 @@ def create(new: dict[str, str]) -> dict[str, str]:
 @blueprint.signed_in(*OBSERVERS)
 def one(name: str) -> User:
     """Show a user."""
-    return _known(name)
+    return known_user(name)
 
 
 @blueprint.patch("/<name>")
@@ -67,7 +59,7 @@ def change(change: dict[str, Any], name: str) -> User:
 
     Nobody publishes on the keys of who is disabled, and what is live on them ends within seconds.
     """
-    user = _known(name)
+    user = known_user(name)
     try:
         if "role" in change:
             accounts.set_role(user, change["role"])
@@ -75,7 +67,7 @@ def change(change: dict[str, Any], name: str) -> User:
             (accounts.disable if change["disabled"] else accounts.enable)(user)
     except accounts.AccountProblem as problem:
         abort(HTTPStatus.UNPROCESSABLE_ENTITY, str(problem))
-    actor("user", "changed", subject=user.name, **change)
+    log_action("user", "changed", subject=user.name, **change)
     return user
 
 
@@ -86,10 +78,10 @@ def change(change: dict[str, Any], name: str) -> User:
 def reset_password(name: str) -> dict[str, str]:
     """Generate a new password, shown this once, and sign the user out."""
     try:
-        password = accounts.set_password(_known(name))
+        password = accounts.set_password(known_user(name))
     except accounts.AccountProblem as problem:
         abort(HTTPStatus.NOT_FOUND, str(problem))
-    actor("user", "password reset", subject=name)
+    log_action("user", "password reset", subject=name)
     return {"name": name, "password": password}
 
 
@@ -99,9 +91,9 @@ def reset_password(name: str) -> dict[str, str]:
 @blueprint.signed_in(*ADMINS)
 def delete(name: str) -> None:
     """Forget a user; their keys are revoked and belong to nobody, and what is live on them ends within seconds."""
-    user = _known(name)
+    user = known_user(name)
     try:
         accounts.delete(user, by=current_user)
     except accounts.AccountProblem as problem:
         abort(HTTPStatus.UNPROCESSABLE_ENTITY, str(problem))
-    actor("user", "deleted", subject=name)
+    log_action("user", "deleted", subject=name)

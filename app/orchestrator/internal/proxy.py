@@ -13,9 +13,7 @@ from .blueprint import blueprint, no, only_for, yes
 def may_embed() -> Response:
     """Tell the proxy whether a page of who may embed gets a stream: 204 for a public one, 403 for all others."""
     only_for(frozenset({current_settings().trusted_proxy}))
-    slug = request.headers.get("X-Slug", "")
-    key = keys.find(slug)
-    return yes() if key and key.visibility == "public" else no()
+    return yes() if keys.find_public(request.headers.get("X-Slug", "")) else no()
 
 
 @blueprint.get("/viewing")

@@ -9,7 +9,8 @@ from flask.typing import ResponseReturnValue
 from flask_jwt_extended import current_user, get_jwt
 
 from ..people import accounts, logins, tokens
-from ..people.auth import actor, change_password
+from ..people.access import log_action
+from ..people.auth import change_password
 from ..site.database import db
 from ..site.rate_limits import login_attempts
 from .blueprint import blueprint, signed_in
@@ -57,5 +58,5 @@ def sign_out_everywhere() -> ResponseReturnValue:
     """End all logins of this user."""
     logins.revoke_all(current_user)
     db.session.commit()
-    actor("logins", "revoked")
+    log_action("logins", "revoked")
     return leave("everywhere")

@@ -15,9 +15,9 @@ from flask_jwt_extended.exceptions import JWTExtendedException
 from jwt.exceptions import PyJWTError
 from werkzeug.exceptions import HTTPException, Unauthorized
 
+from .. import permissions
 from ..models import User
 from ..people import tokens
-from ..permissions import ADMINS, MANAGERS, OBSERVERS
 from ..site.rate_limits import page_views
 
 blueprint = Blueprint("pages", __name__, template_folder="../templates")
@@ -57,7 +57,7 @@ def signed_in(*roles: str) -> Callable[[Callable[P, ResponseReturnValue]], Calla
                 # 307 keeps a form's method and fields: what somebody wrote for half an hour is not lost.
                 way = url_for("pages.go_on", next=request.full_path.rstrip("?"))
                 return redirect(way, HTTPStatus.TEMPORARY_REDIRECT)
-            if roles and current_user.role not in roles:
+            if not permissions.in_role(current_user, roles):
                 abort(HTTPStatus.FORBIDDEN, f"This page needs the role {' or '.join(roles)}.")
             request.environ[VIEWER] = current_user
             return view(*args, **kwargs)
@@ -92,8 +92,8 @@ def _for_templates() -> dict[str, Any]:
     cookie = request.cookies.get("__Host-access", "")
     return {
         "viewer": user,
-        "administers": user is not None and user.role in ADMINS,
-        "observes": user is not None and user.role in OBSERVERS,
-        "manages": user is not None and user.role in MANAGERS,
+        "administers": user is not None and permissions.administers(user),
+        "observes": user is not None and permissions.observes(user),
+        "manages": user is not None and permissions.manages(user),
         "csrf_token": get_csrf_token(cookie) if user else "",
     }

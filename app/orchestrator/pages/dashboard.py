@@ -8,7 +8,6 @@ from flask import render_template
 from flask_jwt_extended import current_user
 
 from ..models import Session
-from ..permissions import may_see
 from ..site.settings import current_settings
 from ..streams import health, samples, sessions
 from .blueprint import blueprint, signed_in
@@ -26,11 +25,10 @@ class Card(NamedTuple):
 def _live() -> dict[str, object]:
     """Return what is live of the streams that the signed-in user may see, and how many may be."""
     cards = []
-    for session in sessions.live():
-        if may_see(current_user, session.stream_key):
-            measured = samples.newest(session, POINTS)
-            bitrate, viewers = curve([s.bitrate_kbps for s in measured]), curve([s.viewers for s in measured])
-            cards.append(Card(session, bitrate, viewers))
+    for session in sessions.seen_by(current_user):
+        measured = samples.newest(session, POINTS)
+        bitrate, viewers = curve([s.bitrate_kbps for s in measured]), curve([s.viewers for s in measured])
+        cards.append(Card(session, bitrate, viewers))
     return {
         "cards": cards,
         "viewers": sum(card.session.viewers for card in cards),

@@ -14,6 +14,7 @@ from flask import abort, g, render_template, request
 from markupsafe import Markup
 
 from ..models import StreamKey
+from ..permissions import is_public
 from ..site.settings import current_settings
 from ..streams import keys
 from .blueprint import blueprint
@@ -25,8 +26,8 @@ SMALLEST, LARGEST = 16, 7680  # pixels a side
 
 def _public(slug: str) -> StreamKey:
     """Return the key of the public stream *slug*, or answer 404."""
-    key = keys.find(slug)
-    if key is None or key.visibility != "public":
+    key = keys.find_public(slug)
+    if key is None:
         abort(HTTPStatus.NOT_FOUND)
     return key
 
@@ -65,7 +66,7 @@ def _slug_of(url: str) -> str:
 
 def described_at(key: StreamKey) -> str:
     """Return where oEmbed describes the stream of *key*; nothing where it may not be embedded."""
-    if key.visibility != "public" or not current_settings().embed_origins:
+    if not is_public(key) or not current_settings().embed_origins:
         return ""
     site = f"https://{current_settings().public_domain}"
     return f"{site}/oembed?url={quote(f'{site}/watch/{key.slug}', safe='')}"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from ..models import Health, Session, StreamKey
+from ..permissions import is_private, is_public
 from ..site.clock import now
 from ..streams import health as stream_health
 from ..streams.problems import Problem
@@ -16,9 +17,13 @@ POINTS = 120
 PREVIEW_SECONDS = 10  # how often a new preview is asked for
 
 
+blueprint.add_app_template_test(is_private, "private")
+blueprint.add_app_template_test(is_public, "public")
+
+
 def media_path(key: StreamKey, file: str) -> str:
     """Return the address of *file* of the stream of *key*."""
-    folder = "private" if key.visibility == "private" else "hls"
+    folder = "private" if is_private(key) else "hls"
     return f"/{folder}/{key.slug}/{file}"
 
 
@@ -87,19 +92,3 @@ def curve(values: Sequence[int]) -> str:
     top = max(*values, 1)
     step = WIDTH / (len(values) - 1)
     return " ".join(f"{i * step:.1f},{HEIGHT - 2 - (HEIGHT - 4) * v / top:.1f}" for i, v in enumerate(values))
-
-
-def state(key: StreamKey, live: bool) -> str:
-    """Return in one word what becomes of who publishes with *key*."""
-    moment_now = now()
-    if live:
-        return "live"
-    if key.revoked_at:
-        return "revoked"
-    if key.owner_disabled:
-        return "disabled"
-    if key.expires_at and key.expires_at <= moment_now:
-        return "expired"
-    if key.held_until and key.held_until > moment_now:
-        return "held"
-    return "ready"

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from ..people.auth import actor, reachable
+from ..people.access import log_action, visible_key
 from ..permissions import MANAGERS
 from ..streams import keys, playback_access
 from .blueprint import blueprint, signed_in
@@ -21,7 +21,7 @@ LIFETIMES = {"60": "An hour", "1440": "A day", "10080": "A week", "43200": "30 d
 @signed_in(*MANAGERS)
 def invitations(slug: str) -> ResponseReturnValue:
     """Show the form for an invitation."""
-    return render_template("invitations.html", key=reachable(slug), lifetimes=LIFETIMES)
+    return render_template("invitations.html", key=visible_key(slug), lifetimes=LIFETIMES)
 
 
 @blueprint.post("/streams/<slug>/invitations")
@@ -31,8 +31,8 @@ def invite(slug: str) -> ResponseReturnValue:
     minutes = request.form.get("minutes", "")
     if minutes not in LIFETIMES:
         abort(HTTPStatus.UNPROCESSABLE_ENTITY, "Choose for how long the invitation holds from the list.")
-    key = reachable(slug)
-    actor("invitation", "created", slug=slug, minutes=int(minutes))
+    key = visible_key(slug)
+    log_action("invitation", "created", slug=slug, minutes=int(minutes))
     link = playback_access.invite(key, timedelta(minutes=int(minutes)))
     page = render_template("invitations.html", key=key, lifetimes=LIFETIMES, link=link, minutes=minutes)
     return page, HTTPStatus.CREATED
@@ -42,6 +42,6 @@ def invite(slug: str) -> ResponseReturnValue:
 @signed_in(*MANAGERS)
 def withdraw_invitations(slug: str) -> ResponseReturnValue:
     """Withdraw all invitations."""
-    keys.withdraw_viewing(reachable(slug))
-    actor("invitation", "all withdrawn", slug=slug)
+    keys.withdraw_viewing(visible_key(slug))
+    log_action("invitation", "all withdrawn", slug=slug)
     return redirect(url_for("pages.stream", slug=slug, said="withdrawn"), HTTPStatus.SEE_OTHER)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -13,16 +12,14 @@ from flask_jwt_extended import current_user
 
 from .. import permissions
 from ..models import VISIBILITIES, StreamKey
-from ..people.auth import actor, reachable
+from ..people.access import live_session, log_action, visible_key
 from ..permissions import MANAGERS, Denied
 from ..site.settings import current_settings
 from ..streams import keys, recordings, relays, sessions
 from .blueprint import blueprint, signed_in
-from .formatting import state
 from .forms import changed_fields, key_fields
 from .stream_health import health_of
 
-KICK_HOLD = timedelta(seconds=60)
 RECENT = 10  # ended sessions on a stream's page
 SAID = {
     "changed": "Saved.",
@@ -47,7 +44,7 @@ def _refused(template: str, problem: keys.KeyProblem | Denied, **values: object)
 
 def _secret(key: StreamKey, secret: str, status: int) -> ResponseReturnValue:
     """Show *secret*, this once, with what to write into OBS."""
-    server, play_path = current_settings().ingest_server, f"{key.slug}?key={secret}"
+    server, play_path = current_settings().ingest_server, keys.stream_key(key.slug, secret)
     return render_template("key_secret.html", key=key, server=server, stream_key=play_path), status
 
 
@@ -56,7 +53,7 @@ def _secret(key: StreamKey, secret: str, status: int) -> ResponseReturnValue:
 def streams() -> ResponseReturnValue:
     """List the streams that the signed-in user may see."""
     live = {session.stream_key_id for session in sessions.live()}
-    rows = [(key, state(key, key.id in live)) for key in keys.of(current_user)]
+    rows = [(key, keys.state(key, key.id in live)) for key in keys.of(current_user)]
     return render_template("keys.html", rows=rows, said=SAID.get(request.args.get("said", "")))
 
 
@@ -77,7 +74,7 @@ def create_stream() -> ResponseReturnValue:
         key, secret = keys.create(slug, title, current_user, by=current_user, **fields)
     except keys.KeyProblem as problem:
         return _refused("key_new.html", problem)
-    actor("key", "created", slug=key.slug)
+    log_action("key", "created", slug=key.slug)
     return _secret(key, secret, HTTPStatus.CREATED)
 
 
@@ -100,7 +97,7 @@ def page_of(key: StreamKey) -> dict[str, object]:
     return {
         "key": key,
         "session": session,
-        "state": state(key, session is not None),
+        "state": keys.state(key, session is not None),
         "recent": recent,
         "total": total,
         "recordings": found,
@@ -117,7 +114,7 @@ def page_of(key: StreamKey) -> dict[str, object]:
 @signed_in()
 def stream(slug: str) -> ResponseReturnValue:
     """Show a stream: its settings, its history, and what can be done with it."""
-    key = reachable(slug)
+    key = visible_key(slug)
     said = SAID.get(request.args.get("said", ""))
     return render_template("key.html", form=None, said=said, visibilities=VISIBILITIES, **page_of(key))
 
@@ -126,37 +123,34 @@ def stream(slug: str) -> ResponseReturnValue:
 @signed_in(*MANAGERS)
 def change_stream(slug: str) -> ResponseReturnValue:
     """Change who may see a stream, and its limits."""
-    key = reachable(slug)
+    key = visible_key(slug)
     try:
         fields = changed_fields(request.form, key)
         keys.change(key, by=current_user, **fields)
     except (keys.KeyProblem, Denied) as problem:
         return _refused("key.html", problem, **page_of(key))
-    actor("key", "changed", slug=slug, fields=sorted(fields))
+    log_action("key", "changed", slug=slug, fields=sorted(fields))
     return redirect(url_for("pages.stream", slug=slug, said="changed"), HTTPStatus.SEE_OTHER)
 
 
 def _rotate(key: StreamKey) -> ResponseReturnValue:
     """Replace the key."""
     secret = keys.rotate(key, by=current_user)
-    actor("key", "rotated", slug=key.slug)
+    log_action("key", "rotated", slug=key.slug)
     return _secret(key, secret, HTTPStatus.OK)
 
 
 def _revoke(key: StreamKey) -> ResponseReturnValue:
     """Withdraw the key."""
     keys.revoke(key, by=current_user)
-    actor("key", "revoked", slug=key.slug)
+    log_action("key", "revoked", slug=key.slug)
     return redirect(url_for("pages.stream", slug=key.slug, said="revoked"), HTTPStatus.SEE_OTHER)
 
 
 def _kick(key: StreamKey) -> ResponseReturnValue:
     """Send the publisher away."""
-    session = sessions.of_key(key)
-    if session is None:
-        abort(HTTPStatus.NOT_FOUND, "This stream is not live.")
-    sessions.send_away(session, "kicked", KICK_HOLD, by=current_user)
-    actor("stream", "kicked", slug=key.slug, hold_seconds=int(KICK_HOLD.total_seconds()))
+    sessions.send_away(live_session(key), "kicked", sessions.HOLD, by=current_user)
+    log_action("stream", "kicked", slug=key.slug, hold_seconds=int(sessions.HOLD.total_seconds()))
     return redirect(url_for("pages.stream", slug=key.slug, said="kicked"), HTTPStatus.SEE_OTHER)
 
 
@@ -164,7 +158,7 @@ def _delete(key: StreamKey) -> ResponseReturnValue:
     """Forget the key."""
     slug = key.slug
     keys.delete(key, by=current_user)
-    actor("key", "deleted", slug=slug)
+    log_action("key", "deleted", slug=slug)
     return redirect(url_for("pages.streams", said="deleted"), HTTPStatus.SEE_OTHER)
 
 
@@ -230,7 +224,7 @@ def _allowed(action: Action, key: StreamKey) -> bool:
 def ask_about_stream(slug: str, action: str) -> ResponseReturnValue:
     """Ask before something is done that can't be undone."""
     asked = _action(action)
-    key = reachable(slug)
+    key = visible_key(slug)
     asked.judge(current_user, key)
     return render_template(
         "confirm.html",
@@ -245,4 +239,4 @@ def ask_about_stream(slug: str, action: str) -> ResponseReturnValue:
 @signed_in(*MANAGERS)
 def act_on_stream(slug: str, action: str) -> ResponseReturnValue:
     """Do it."""
-    return _action(action).do(reachable(slug))
+    return _action(action).do(visible_key(slug))

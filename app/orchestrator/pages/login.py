@@ -10,12 +10,11 @@ from flask.typing import ResponseReturnValue
 from flask_jwt_extended import set_access_cookies, set_refresh_cookies, unset_jwt_cookies
 from werkzeug.exceptions import Unauthorized
 
-from ..people import auth, tokens
+from ..people import accounts, auth, tokens
 from ..site.database import writes
 from ..site.rate_limits import login_attempts
 from .blueprint import SAFE_METHODS, blueprint, local, signed_in, viewer
 
-LONGEST_PASSWORD = 128
 SAID = {
     "out": "You are signed out.",
     "everywhere": "You are signed out everywhere.",
@@ -56,10 +55,10 @@ def sign_in() -> ResponseReturnValue:
 def begin() -> ResponseReturnValue:
     """Sign in."""
     name, password = request.form.get("name", ""), request.form.get("password", "")
-    pair = auth.attempt(name, password) if len(password) <= LONGEST_PASSWORD else None
+    pair = auth.sign_in(name, password) if len(password) <= accounts.LONGEST_PASSWORD else None
     if pair is None:
         wanted = request.form.get("next", "")
-        return _form(HTTPStatus.UNAUTHORIZED, next=wanted, name=name[: auth.LONGEST_NAME], wrong=auth.WRONG)
+        return _form(HTTPStatus.UNAUTHORIZED, next=wanted, name=name[: accounts.LONGEST_NAME], wrong=auth.WRONG)
     return _with_cookies(redirect(local(request.form.get("next", "")), HTTPStatus.SEE_OTHER), pair)
 
 

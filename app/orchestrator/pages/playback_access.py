@@ -8,6 +8,7 @@ from flask import Blueprint, Response, abort, request
 
 from ..models import StreamKey
 from ..people import tokens
+from ..permissions import is_private
 from ..site.rate_limits import page_views
 from ..streams import keys, playback_access
 
@@ -25,7 +26,7 @@ def _may_watch_until(key: StreamKey) -> datetime | None:
 def access(slug: str) -> Response:
     """Let the browser watch a private stream for a while; for the others nothing is needed."""
     key, response = keys.find(slug), Response(status=204)
-    if key is not None and key.visibility != "private":
+    if key is not None and not is_private(key):
         return response
     until = _may_watch_until(key) if key else None
     if key is None or until is None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from flask import Response, abort, render_template
 
-from ..models import Session, StreamKey
-from ..permissions import may_see
+from ..models import StreamKey
+from ..permissions import may_read_title
 from ..site.clock import now
 from ..site.settings import current_settings
 from ..streams import keys, sessions
@@ -14,21 +14,16 @@ from .embedding import described_at
 from .formatting import media_path
 
 
-def _listed() -> list[Session]:
-    """Return what is live and public; unlisted streams are for who knows their name."""
-    return [session for session in sessions.live() if session.stream_key.visibility == "public"]
-
-
 @blueprint.get("/")
 def home() -> str:
     """Show what is live."""
-    return render_template("home.html", sessions=_listed())
+    return render_template("home.html", sessions=sessions.public())
 
 
 @blueprint.get("/live")
 def home_live() -> str:
     """Return the part of the home page that is fetched again."""
-    return render_template("home_live.html", sessions=_listed())
+    return render_template("home_live.html", sessions=sessions.public())
 
 
 @blueprint.get("/watch/<slug>")
@@ -49,9 +44,7 @@ def watch(slug: str) -> str:
 
 def _public_name(key: StreamKey) -> str:
     """Return what may be read of *key* by who looks; the title of a private stream is for who manages it."""
-    user = viewer()
-    sees = user is not None and may_see(user, key)
-    return key.title if key.title and (sees or key.visibility != "private") else key.slug
+    return key.title if key.title and may_read_title(viewer(), key) else key.slug
 
 
 @blueprint.get("/.well-known/security.txt")

@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 from flask_jwt_extended import current_user
 
 from ..models import VISIBILITIES, Relay
-from ..people.auth import actor, reachable
+from ..people.access import log_action, visible_key
 from ..permissions import MANAGERS, may_change
 from ..streams import relays
 from .blueprint import blueprint, signed_in
@@ -18,7 +18,7 @@ from .keys import page_of, relays_of
 
 def _known(slug: str, number: str) -> Relay:
     """Return a relay of *slug* if the signed-in user may see it, or answer 404."""
-    relay = relays.find(reachable(slug), number)
+    relay = relays.find(visible_key(slug), number)
     if relay is None:
         abort(HTTPStatus.NOT_FOUND, "The stream is not passed on there.")
     return relay
@@ -28,7 +28,7 @@ def _known(slug: str, number: str) -> Relay:
 @signed_in()
 def relay_list(slug: str) -> ResponseReturnValue:
     """Return the part of a stream's page that is fetched again every few seconds."""
-    key = reachable(slug)
+    key = visible_key(slug)
     return render_template("relays.html", key=key, may_change=may_change(current_user, key), **relays_of(key))
 
 
@@ -36,7 +36,7 @@ def relay_list(slug: str) -> ResponseReturnValue:
 @signed_in(*MANAGERS)
 def pass_on(slug: str) -> ResponseReturnValue:
     """Pass a stream on to another server; what is wrong is told, but the stream key is not sent back."""
-    key = reachable(slug)
+    key = visible_key(slug)
     server = request.form.get("server", "").strip()
     try:
         relay = relays.create(key, server, request.form.get("stream_key", "").strip())
@@ -51,7 +51,7 @@ def pass_on(slug: str) -> ResponseReturnValue:
             **page_of(key),
         )
         return page, HTTPStatus.CONFLICT if conflict else HTTPStatus.UNPROCESSABLE_ENTITY
-    actor("relay", "created", slug=slug, relay=relay.id)
+    log_action("relay", "created", slug=slug, relay=relay.id)
     return redirect(url_for("pages.stream", slug=slug, said="passed-on"), HTTPStatus.SEE_OTHER)
 
 
@@ -74,5 +74,5 @@ def ask_about_relay(slug: str, number: str) -> ResponseReturnValue:
 def remove_relay(slug: str, number: str) -> ResponseReturnValue:
     """Remove it."""
     relays.delete(_known(slug, number))
-    actor("relay", "deleted", slug=slug, relay=number)
+    log_action("relay", "deleted", slug=slug, relay=number)
     return redirect(url_for("pages.stream", slug=slug, said="kept-here"), HTTPStatus.SEE_OTHER)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import render_template
 
 from ..models import StreamKey
-from ..people.auth import reachable
+from ..people.access import visible_key
 from ..streams import problems, refusals, sessions
 from .blueprint import blueprint, signed_in
 
@@ -28,5 +28,5 @@ def health_of(key: StreamKey) -> dict[str, object]:
 @signed_in()
 def health(slug: str) -> str:
     """Return the part of a stream's page that is fetched again every few seconds."""
-    key = reachable(slug)
+    key = visible_key(slug)
     return render_template("stream_health.html", key=key, **health_of(key))

@@ -12,7 +12,7 @@ from flask_jwt_extended import current_user
 
 from ..models import ROLES, User
 from ..people import accounts, logins
-from ..people.auth import actor
+from ..people.access import known_user, log_action
 from ..permissions import ADMINS, OBSERVERS
 from .blueprint import blueprint, signed_in
 
@@ -22,14 +22,6 @@ SAID = {
     "enabled": "The user can sign in again, and publish.",
     "deleted": "The user is gone. The streams stay, belong to nobody, and their keys are revoked.",
 }
-
-
-def _known(name: str) -> User:
-    """Return the user *name* or answer 404."""
-    user = accounts.find(name)
-    if user is None:
-        abort(HTTPStatus.NOT_FOUND, "There is no such user.")
-    return user
 
 
 def _list(status: int = HTTPStatus.OK, **values: object) -> ResponseReturnValue:
@@ -57,7 +49,7 @@ def create_user() -> ResponseReturnValue:
         user, password = accounts.create(request.form.get("name", "").strip(), request.form.get("role", ""))
     except accounts.AccountProblem as problem:
         return _list(HTTPStatus.UNPROCESSABLE_ENTITY, form=request.form, problem=str(problem))
-    actor("user", "created", subject=user.name, role=user.role)
+    log_action("user", "created", subject=user.name, role=user.role)
     return render_template("user_password.html", user=user, password=password), HTTPStatus.CREATED
 
 
@@ -65,7 +57,7 @@ def create_user() -> ResponseReturnValue:
 @signed_in(*OBSERVERS)
 def user(name: str) -> ResponseReturnValue:
     """Show a user."""
-    return _one(_known(name), said=SAID.get(request.args.get("said", "")))
+    return _one(known_user(name), said=SAID.get(request.args.get("said", "")))
 
 
 def _to(user: User, said: str) -> ResponseReturnValue:
@@ -76,28 +68,28 @@ def _to(user: User, said: str) -> ResponseReturnValue:
 def _role(user: User) -> ResponseReturnValue:
     """Give another role."""
     accounts.set_role(user, request.form.get("role", ""))
-    actor("user", "changed", subject=user.name, role=user.role)
+    log_action("user", "changed", subject=user.name, role=user.role)
     return _to(user, "role")
 
 
 def _disable(user: User) -> ResponseReturnValue:
     """Let sign in no more, and nobody publish on their keys."""
     accounts.disable(user)
-    actor("user", "changed", subject=user.name, disabled=True)
+    log_action("user", "changed", subject=user.name, disabled=True)
     return _to(user, "disabled")
 
 
 def _enable(user: User) -> ResponseReturnValue:
     """Let sign in again."""
     accounts.enable(user)
-    actor("user", "changed", subject=user.name, disabled=False)
+    log_action("user", "changed", subject=user.name, disabled=False)
     return _to(user, "enabled")
 
 
 def _reset(user: User) -> ResponseReturnValue:
     """Generate another password and show it, this once."""
     password = accounts.set_password(user)
-    actor("user", "password reset", subject=user.name)
+    log_action("user", "password reset", subject=user.name)
     return render_template("user_password.html", user=user, password=password), HTTPStatus.OK
 
 
@@ -105,7 +97,7 @@ def _delete(user: User) -> ResponseReturnValue:
     """Forget the user."""
     name = user.name
     accounts.delete(user, by=current_user)
-    actor("user", "deleted", subject=name)
+    log_action("user", "deleted", subject=name)
     return redirect(url_for("pages.users", said="deleted"), HTTPStatus.SEE_OTHER)
 
 
@@ -151,7 +143,7 @@ def ask_about_user(name: str, action: str) -> ResponseReturnValue:
     asked = ACTIONS.get(action)
     if asked is None or not asked.question:
         abort(HTTPStatus.NOT_FOUND)
-    user = _known(name)
+    user = known_user(name)
     return render_template(
         "confirm.html",
         question=asked.question.format(user.name),
@@ -168,8 +160,8 @@ def act_on_user(name: str, action: str) -> ResponseReturnValue:
     asked = ACTIONS.get(action)
     if asked is None:
         abort(HTTPStatus.NOT_FOUND)
-    user = _known(name)
+    user = known_user(name)
     try:
         return asked.do(user)
     except accounts.AccountProblem as problem:
-        return _one(_known(name), HTTPStatus.UNPROCESSABLE_ENTITY, problem=str(problem))
+        return _one(known_user(name), HTTPStatus.UNPROCESSABLE_ENTITY, problem=str(problem))

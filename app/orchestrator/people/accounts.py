@@ -24,6 +24,7 @@ NOBODY = hasher.hash(secrets.token_urlsafe())
 
 SHORTEST_PASSWORD = 16  # characters; the guide's rule (section 1)
 LONGEST_PASSWORD = 128
+LONGEST_NAME = 64
 FEWEST_DIFFERENT = 6
 CLASSES = (string.ascii_lowercase, string.ascii_uppercase, string.digits, "!#%+,-.:=?@_~")
 

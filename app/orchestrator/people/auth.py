@@ -1,18 +1,12 @@
-"""What the API and the pages share about people: an attempt to sign in, who reaches which stream, and who did what."""
+"""Signing in by name and password, and choosing another password."""
 
 from __future__ import annotations
 
-from http import HTTPStatus
-from typing import Any
+from flask import g, request
 
-from flask import abort, g, request
-from flask_jwt_extended import current_user
-
-from .. import permissions
-from ..models import StreamKey, User
+from ..models import User
 from ..site.events import note
 from ..site.metric_files import Counter
-from ..streams import keys
 from . import accounts, brute_force, logins, tokens
 
 auth_attempts = Counter("auth_attempts", "Attempts to sign in.", ["status"])
@@ -20,10 +14,9 @@ for _status in ("failed", "success"):  # each series is there from the start, so
     auth_attempts.labels(_status)
 
 WRONG = "The name or the password is wrong."
-LONGEST_NAME = 64
 
 
-def attempt(name: str, password: str) -> tokens.Pair | None:
+def sign_in(name: str, password: str) -> tokens.Pair | None:
     """Return tokens for *name*, or None; the same answer in the same time whether the name exists or not."""
     user = accounts.authenticate(name, password)
     if user is None:
@@ -56,16 +49,3 @@ def change_password(user: User, current: str, new: str) -> None:
         raise accounts.AccountProblem("The current password is wrong.")
     accounts.set_password(user, new)
     note("user", "password changed", request.remote_addr, user=user.name)
-
-
-def reachable(slug: str) -> StreamKey:
-    """Return the key of *slug* if the signed-in user may see it, or answer 404."""
-    key = keys.find(slug)
-    if key is None or not permissions.may_see(current_user, key):
-        abort(HTTPStatus.NOT_FOUND, "There is no such stream among yours.")
-    return key
-
-
-def actor(event: str, result: str, **details: Any) -> None:
-    """Log what the signed-in user did."""
-    note(event, result, request.remote_addr, user=current_user.name, **details)

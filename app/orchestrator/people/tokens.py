@@ -6,18 +6,15 @@ The API takes them as bearer tokens, the pages as cookies with a double-submitte
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
-from functools import wraps
 from hashlib import sha256
-from typing import Any, NamedTuple, NoReturn, ParamSpec, TypeVar
+from typing import Any, NamedTuple, NoReturn
 
 from flask import Flask, abort, request
 from flask_jwt_extended import (
     JWTManager,
     create_access_token,
     create_refresh_token,
-    current_user,
     decode_token,
     get_jwt,
 )
@@ -41,8 +38,6 @@ LOGIN_CLAIM = "login"
 NOT_VALID = "Sign in: the token is missing, has expired, was withdrawn, or is none of ours."
 
 manager = JWTManager()
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 class Pair(NamedTuple):
@@ -171,19 +166,3 @@ def user_of_cookies() -> User | None:
         if login and (kind == "access" or claims["jti"] == login.refresh_id):
             return login.user
     return None
-
-
-def require(*roles: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Let a view be called with a valid bearer token of a user in one of *roles* (none named: any)."""
-
-    def decorate(view: Callable[P, R]) -> Callable[P, R]:
-        @wraps(view)
-        def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-            checked("headers")
-            if roles and current_user.role not in roles:
-                abort(403, f"This needs the role {' or '.join(roles)}.")
-            return view(*args, **kwargs)
-
-        return guarded
-
-    return decorate

@@ -1,7 +1,7 @@
-"""Secrets of others that have to be told to them again, and so can't be kept as hashes: sealed at rest.
+"""Secrets of others that have to be told to them again, and so can't be kept as hashes: encrypted at rest.
 
-What seals is derived from DATA_KEY (HKDF, RFC 5869), which lies outside the database: who copies the database alone
-opens nothing. What DATA_KEY_PREVIOUS sealed is opened too, until it has been sealed anew.
+What encrypts is derived from DATA_KEY (HKDF, RFC 5869), which lies outside the database: who copies the database alone
+decrypts nothing. What DATA_KEY_PREVIOUS encrypted is decrypted too, until it has been encrypted anew.
 """
 
 from __future__ import annotations
@@ -17,45 +17,45 @@ from .settings import Settings
 PURPOSE = b"streamkeep relay targets"
 
 
-class Unopenable(Exception):
-    """Something that no key of ours has sealed."""
+class Undecryptable(Exception):
+    """Something that no key of ours has encrypted."""
 
 
 def _derived(secret: str) -> Fernet:
-    """Return what seals with *secret*."""
+    """Return what encrypts with *secret*."""
     return Fernet(urlsafe_b64encode(HKDF(SHA256(), 32, salt=None, info=PURPOSE).derive(secret.encode())))
 
 
-class Sealer:
-    """Seals and opens with the keys of *settings*."""
+class Cipher:
+    """Encrypts and decrypts with the keys of *settings*."""
 
     def __init__(self, settings: Settings) -> None:
         self._newest = _derived(settings.data_key)
         self._all = MultiFernet([_derived(key) for key in (settings.data_key, settings.data_key_previous) if key])
 
-    def seal(self, text: str) -> str:
-        """Return *text* sealed."""
+    def encrypt(self, text: str) -> str:
+        """Return *text* encrypted."""
         return self._newest.encrypt(text.encode()).decode()
 
-    def open(self, sealed: str) -> str:
-        """Return what was sealed.
+    def decrypt(self, encrypted: str) -> str:
+        """Return what was encrypted.
 
         Raises:
-            Unopenable: another key sealed it.
+            Undecryptable: another key encrypted it.
         """
         try:
-            return self._all.decrypt(sealed.encode()).decode()
+            return self._all.decrypt(encrypted.encode()).decode()
         except InvalidToken:
-            raise Unopenable from None
+            raise Undecryptable from None
 
-    def anew(self, sealed: str) -> str:
-        """Return *sealed* as the newest key seals it; what that one sealed already stays as it is.
+    def reencrypt(self, encrypted: str) -> str:
+        """Return *encrypted* as the newest key encrypts it; what that one encrypted already stays as it is.
 
         Raises:
-            Unopenable: another key sealed it.
+            Undecryptable: another key encrypted it.
         """
         try:
-            self._newest.decrypt(sealed.encode())
+            self._newest.decrypt(encrypted.encode())
         except InvalidToken:
-            return self.seal(self.open(sealed))
-        return sealed
+            return self.encrypt(self.decrypt(encrypted))
+        return encrypted

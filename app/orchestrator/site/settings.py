@@ -41,7 +41,7 @@ class Settings:
     """What the orchestrator was told. Addresses are IP addresses, limits are counts.
 
     *jwt_secret_previous* is the secret before the last rotation: what it signed holds until it expires. Empty: none.
-    *data_key* seals what others entrusted to us, *data_key_previous* did so before the last rotation.
+    *data_key* encrypts what others entrusted to us, *data_key_previous* did so before the last rotation.
     *media_url* is where the supervisor is told what begins, *rtmp_control_url* where nginx-rtmp is told whom to drop;
     empty: nobody is told.
     *relay_peers* ask what is to be passed on to other servers; empty: this host passes nothing on.

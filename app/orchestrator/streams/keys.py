@@ -27,9 +27,11 @@ KEY_BYTES = 24
 # Which former keys are known as such, so that an encoder which nobody told of the new one is not taken for a guesser.
 FORMER = timedelta(days=30)
 FORMER_KEPT = 5  # of each stream, the newest
-CHANGEABLE = frozenset(
-    {"title", "expires_at", "sources", "max_bitrate_kbps", "max_height", "max_minutes", "visibility", "record"}
-)
+LONGEST_TITLE = 120  # characters
+MOST_SOURCES = 50  # networks of a key
+NUMBERS = ("max_bitrate_kbps", "max_height", "max_minutes")  # limits that are numbers
+LARGEST_NUMBER = 1_000_000  # of these
+CHANGEABLE = frozenset({"title", "expires_at", "sources", "visibility", "record", *NUMBERS})
 
 
 class KeyProblem(ValueError):
@@ -62,11 +64,38 @@ def digest(key: str) -> str:
     return sha256(key.encode()).hexdigest()
 
 
+def state(key: StreamKey, live: bool) -> str:
+    """Return in one word what becomes of who publishes with *key*."""
+    moment_now = now()
+    if live:
+        return "live"
+    if key.revoked_at:
+        return "revoked"
+    if key.owner_disabled:
+        return "disabled"
+    if key.expires_at and key.expires_at <= moment_now:
+        return "expired"
+    if key.held_until and key.held_until > moment_now:
+        return "held"
+    return "ready"
+
+
+def stream_key(slug: str, secret: str) -> str:
+    """Return what to write into OBS as the stream key of *slug*."""
+    return f"{slug}?key={secret}"
+
+
 def find(slug: str) -> StreamKey | None:
     """Return the key of *slug*, revoked or not; what is no slug has none, and is not looked up."""
     if not well_formed(slug):
         return None
     return db.session.scalar(select(StreamKey).where(StreamKey.slug == slug))
+
+
+def find_public(slug: str) -> StreamKey | None:
+    """Return the key of the public stream *slug*."""
+    key = find(slug)
+    return key if key and permissions.is_public(key) else None
 
 
 def of_secret(secret: str) -> StreamKey | None:
@@ -116,8 +145,8 @@ def create(
 
 def _judge_title(title: str) -> None:
     """Raise KeyProblem when *title* can't be shown."""
-    if len(title) > 120 or not title.isprintable():
-        raise KeyProblem("A title has at most 120 printable characters.")
+    if len(title) > LONGEST_TITLE or not title.isprintable():
+        raise KeyProblem(f"A title has at most {LONGEST_TITLE} printable characters.")
 
 
 def _judge_sources(sources: list[str]) -> None:
@@ -127,8 +156,8 @@ def _judge_sources(sources: list[str]) -> None:
             ip_network(source)
         except ValueError:
             raise KeyProblem(f"{source!r} is no network in CIDR form: write one such as 198.51.100.0/24.") from None
-    if len(sources) > 50:
-        raise KeyProblem("A key has at most 50 source networks.")
+    if len(sources) > MOST_SOURCES:
+        raise KeyProblem(f"A key has at most {MOST_SOURCES} source networks.")
 
 
 def _apply(key: StreamKey, changes: dict[str, Any], by: Who) -> None:
@@ -139,10 +168,10 @@ def _apply(key: StreamKey, changes: dict[str, Any], by: Who) -> None:
     _judge_sources(changes.get("sources", []))
     if changes.get("visibility", "public") not in VISIBILITIES:
         raise KeyProblem(f"A stream is one of {', '.join(VISIBILITIES)}.")
-    for limit in ("max_bitrate_kbps", "max_height", "max_minutes"):
+    for limit in NUMBERS:
         value = changes.get(limit)
-        if value is not None and not 0 < value <= 1_000_000:
-            raise KeyProblem(f"{limit} is a number from 1 to 1000000, or left out for no limit.")
+        if value is not None and not 0 < value <= LARGEST_NUMBER:
+            raise KeyProblem(f"{limit} is a number from 1 to {LARGEST_NUMBER}, or left out for no limit.")
     permissions.judge_change(by, key, changes)
     if permissions.administers(by):
         named = {limit: by.name for limit in changes.keys() & permissions.LIMITS.keys() if changes[limit]}

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from ..models import Session
+from ..permissions import is_private
 from ..site.metric_files import Counter
 from ..site.settings import current_settings
 
@@ -48,7 +49,7 @@ def described(session: Session) -> dict[str, Any]:
     return {
         "slug": session.stream_key.slug,
         "session": session.id,
-        "private": session.stream_key.visibility == "private",
+        "private": is_private(session.stream_key),
         "record": session.stream_key.record,
         "application": session.application,
     }

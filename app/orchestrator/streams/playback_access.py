@@ -21,7 +21,7 @@ from hashlib import sha256
 from itsdangerous import BadData, URLSafeSerializer
 
 from ..models import StreamKey, User
-from ..permissions import may_see
+from ..permissions import is_private, may_see
 from ..site.clock import now
 from ..site.settings import current_settings
 from . import keys
@@ -68,7 +68,7 @@ def invite(key: StreamKey, lifetime: timedelta) -> str:
 def admits(slug: str, cookie: str) -> bool:
     """Tell whether *cookie* lets its bearer watch the private stream *slug*."""
     key = keys.find(slug)
-    return key is not None and key.visibility == "private" and _until("viewing", key, cookie) is not None
+    return key is not None and is_private(key) and _until("viewing", key, cookie) is not None
 
 
 def invited_until(key: StreamKey, invitation: str) -> datetime | None:

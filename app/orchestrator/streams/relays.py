@@ -1,6 +1,6 @@
 """Where else a stream goes: RTMP(S) servers of others, each with the key that it gave the streamer.
 
-That key is sealed at rest (`site.encryption`), told to the relay alone, and shown to nobody again.
+That key is encrypted at rest (`site.encryption`), told to the relay alone, and shown to nobody again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sqlalchemy import select
 from ..models import Relay, StreamKey
 from ..site.clock import now
 from ..site.database import db
-from ..site.encryption import Sealer, Unopenable
+from ..site.encryption import Cipher, Undecryptable
 from ..site.events import note
 from ..site.settings import current_settings
 from . import sessions
@@ -123,7 +123,7 @@ def create(key: StreamKey, server: str, stream_key: str) -> Relay:
     server = judge(server, stream_key)
     if len(of(key)) >= MOST:
         raise TooMany(f"A stream is passed on to {MOST} servers at most: remove one first.")
-    relay = Relay(stream_key_id=key.id, server=server, secret=Sealer(current_settings()).seal(stream_key))
+    relay = Relay(stream_key_id=key.id, server=server, secret=Cipher(current_settings()).encrypt(stream_key))
     db.session.add(relay)
     db.session.commit()
     return relay
@@ -153,12 +153,12 @@ def wanted() -> list[dict[str, str]]:
     """Return what is to be passed on now, with the servers' keys: for the relay alone."""
     live = {session.stream_key_id: session for session in sessions.live() if not session.ending}
     query = select(Relay).where(Relay.stream_key_id.in_(live)).order_by(Relay.created_at, Relay.id)
-    sealer = Sealer(current_settings())
+    cipher = Cipher(current_settings())
     found = []
     for relay in db.session.scalars(query):
         try:
-            stream_key = sealer.open(relay.secret)
-        except Unopenable:
+            stream_key = cipher.decrypt(relay.secret)
+        except Undecryptable:
             continue
         found.append(
             {
@@ -192,13 +192,13 @@ def report(states: Sequence[tuple[str, str, str | None]]) -> None:
     db.session.commit()
 
 
-def seal_anew() -> None:
-    """Seal with the newest key what the one before it sealed; what neither opens is told to whoever can mend it."""
-    sealer = Sealer(current_settings())
+def reencrypt_keys() -> None:
+    """Encrypt with the newest key what the former one encrypted; what neither decrypts is told to who can mend it."""
+    cipher = Cipher(current_settings())
     for relay in db.session.scalars(select(Relay)):
         try:
-            relay.secret = sealer.anew(relay.secret)
-        except Unopenable:
+            relay.secret = cipher.reencrypt(relay.secret)
+        except Undecryptable:
             note("relay", "refused", None, reason=UNREADABLE, slug=relay.stream_key.slug, relay=relay.id)
             relay.state, relay.reason = "refused", UNREADABLE
             continue

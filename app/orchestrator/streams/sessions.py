@@ -38,6 +38,16 @@ def live() -> list[Session]:
     return list(db.session.scalars(query.options(joinedload(Session.stream_key), joinedload(Session.health))))
 
 
+def seen_by(who: Who) -> list[Session]:
+    """Return the live sessions that *who* may see, oldest first."""
+    return [session for session in live() if permissions.may_see(who, session.stream_key)]
+
+
+def public() -> list[Session]:
+    """Return the live sessions that are listed for everybody, oldest first; unlisted ones are for who knows a name."""
+    return [session for session in live() if permissions.is_public(session.stream_key)]
+
+
 def yields(key: StreamKey) -> Session | None:
     """Return the live session of *key* if it has to make room, because nothing comes from it; it is to end.
 
