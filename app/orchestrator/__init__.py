@@ -50,7 +50,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     rate_limits.configure(app, settings)
     internal.metrics.configure(app)
     api.configure(app)
-    app.register_error_handler(HTTPException, pages.told)
+    app.register_error_handler(HTTPException, pages.answer_error)
     events.configure(settings.log_level, settings.log_file)
     app.logger.handlers = events.log.handlers
     # Only the proxy writes X-Forwarded-*, always anew; internal callers come without it and are known by their socket.

@@ -24,8 +24,9 @@ from .site.clock import now
 from .site.database import db
 from .site.events import log, note
 from .site.settings import RefusedSetting, Settings
-from .streams import health, recordings, rtmp_statistics, samples, sessions
-from .streams.rtmp_statistics import Meter, NoAnswer, Reading
+from .streams import health, limits, recordings, rtmp_statistics, samples, sessions
+from .streams.bitrate import Meter
+from .streams.rtmp_statistics import NoAnswer, Reading
 from .streams.viewers import Audience
 
 EX_CONFIG = 78  # sysexits.h: configuration error
@@ -113,7 +114,7 @@ class Worker:
         """Measure *session*, and send it away when that is too much."""
         with db.session.begin_nested():  # what fails of one stream takes nothing of the others with it
             self._measure(session, readings, watching, moment)
-        reason = None if session.ending else rtmp_statistics.excess(session, self.meters[session.id], now())
+        reason = None if session.ending else limits.exceeded(session, self.meters[session.id], now())
         if reason:
             sessions.send_away(session, reason, sessions.HOLD)
             slug = session.stream_key.slug

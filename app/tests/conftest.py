@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from api_clients import Person
 from argon2 import PasswordHasher
 from browsers import Browser
-from callers import MEDIA, PROXY, RELAY, RTMP
 from flask import Flask
 from flask.testing import FlaskClient
 from flask_migrate import upgrade
@@ -23,7 +23,7 @@ from orchestrator.site import events, rate_limits
 from orchestrator.site.database import db
 from orchestrator.site.settings import Settings, from_environment
 from orchestrator.streams import health, keys, refusals, relays, sessions
-from people import Person
+from peers import MEDIA, PROXY, RELAY, RTMP
 
 
 def environment_of(database: Path) -> dict[str, str]:
@@ -63,7 +63,7 @@ def quick_passwords(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture(scope="session")
-def usual(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def usual_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of all tests that need no other; its folder is empty when a test begins."""
     folder = tmp_path_factory.mktemp("orchestrator") / "data"
     folder.mkdir()
@@ -71,15 +71,15 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture
-def environment(usual: dict[str, str]) -> dict[str, str]:
-    folder = Path(usual["DATABASE_PATH"]).parent
+def environment(usual_environment: dict[str, str]) -> dict[str, str]:
+    folder = Path(usual_environment["DATABASE_PATH"]).parent
     shutil.rmtree(folder)
     folder.mkdir()
-    return dict(usual)
+    return dict(usual_environment)
 
 
 @pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty database of today's shape; every test gets a copy, because migrating takes as long as most tests."""
     database = tmp_path_factory.mktemp("migrated") / "database.db"
     with create_app(from_environment(environment_of(database))).app_context():
@@ -94,12 +94,12 @@ def settings(environment: dict[str, str]) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def common(usual: dict[str, str]) -> Callable[[], Flask]:
+def shared_app(usual_environment: dict[str, str]) -> Callable[[], Flask]:
     """Give the one application of all tests with the usual settings, because making one takes longer than most tests.
 
     All that it remembers is forgotten, but how many requests it answered: whoever counts those makes an own one.
     """
-    settings = from_environment(usual)
+    settings = from_environment(usual_environment)
     app = create_app(settings)
     config, never_asked = dict(app.config), app.extensions["streamkeep_readiness"]
     # From its first request on, Flask refuses handlers that later tests would have to live with.
@@ -119,9 +119,11 @@ def common(usual: dict[str, str]) -> Callable[[], Flask]:
 
 
 @pytest.fixture
-def app(settings: Settings, usual: dict[str, str], common: Callable[[], Flask], migrated: Path) -> Iterator[Flask]:
-    app = common() if settings == from_environment(usual) else create_app(settings)
-    shutil.copy(migrated, settings.database_path)
+def app(
+    settings: Settings, usual_environment: dict[str, str], shared_app: Callable[[], Flask], migrated_database: Path
+) -> Iterator[Flask]:
+    app = shared_app() if settings == from_environment(usual_environment) else create_app(settings)
+    shutil.copy(migrated_database, settings.database_path)
     with app.app_context():
         yield app
         db.session.remove()
@@ -134,13 +136,13 @@ def client(app: Flask) -> FlaskClient:
 
 
 @pytest.fixture
-def key(app: Flask) -> str:
+def alice_secret(app: Flask) -> str:
     """The secret of `alice`."""
     return keys.create("alice")[1]
 
 
 @pytest.fixture
-def call(client: FlaskClient) -> Callable[..., int]:
+def rtmp_callback(client: FlaskClient) -> Callable[..., int]:
     """Call back as nginx-rtmp does and return the status."""
 
     def send(what: str, peer: str = RTMP, **fields: Any) -> int:
@@ -151,7 +153,7 @@ def call(client: FlaskClient) -> Callable[..., int]:
 
 
 @pytest.fixture
-def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Let some seconds pass."""
     offset = [timedelta()]
 

@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from api_clients import Person
 from browsers import Browser
 from flask import Flask
 from flask.testing import FlaskClient
@@ -16,7 +17,6 @@ from orchestrator.models import User
 from orchestrator.people import accounts
 from orchestrator.site.database import db
 from orchestrator.site.settings import Settings
-from people import Person
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,13 @@ from typing import Any
 
 import jwt
 import pytest
+from api_clients import Person
 from flask import Flask
 from flask.testing import FlaskClient
 from orchestrator import create_app
 from orchestrator.people import accounts, logins, tokens
 from orchestrator.site.database import db
 from orchestrator.site.settings import Settings, from_environment
-from people import Person
 from werkzeug.test import TestResponse
 
 MakePerson = Callable[[str, str], Person]
@@ -180,8 +180,10 @@ def test_a_bad_password_changes_nothing(streamer: Person, current: str, new: str
     assert streamer.get("/auth/me").status_code == 200
 
 
-def test_a_login_is_over_after_a_month_whatever_was_refreshed(streamer: Person, later: Callable[[float], None]) -> None:
-    later(30 * 86_400 + 1)
+def test_a_login_is_over_after_a_month_whatever_was_refreshed(
+    streamer: Person, pass_time: Callable[[float], None]
+) -> None:
+    pass_time(30 * 86_400 + 1)
     assert streamer.post("/auth/refresh", refreshing=True).status_code == 401
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from api_clients import Person
 from flask import Flask
 from orchestrator.people import accounts
 from orchestrator.streams import keys, sessions
-from people import Person
 
 Call = Callable[..., int]
 MakePerson = Callable[[str, str], Person]
@@ -22,11 +22,11 @@ def made(person: Person, slug: str = "alice", **fields: Any) -> dict[str, Any]:
     return shown
 
 
-def test_a_key_is_shown_once_and_publishes(streamer: Person, call: Call) -> None:
+def test_a_key_is_shown_once_and_publishes(streamer: Person, rtmp_callback: Call) -> None:
     shown = made(streamer)
     assert shown["stream_key"] == f"alice?key={shown['key']}"
     assert shown["server"] == "rtmps://streams.test:1936/live"
-    assert call("publish", name="alice", key=shown["key"]) == 204
+    assert rtmp_callback("publish", name="alice", key=shown["key"]) == 204
     for path in ("/keys", "/keys/alice", "/streams", "/streams/alice"):
         assert shown["key"] not in streamer.get(path).text
 
@@ -90,60 +90,60 @@ def test_limits_are_kept_and_changed(streamer: Person) -> None:
     ],
 )
 def test_a_limited_key_is_refused_where_its_limit_says_so(
-    streamer: Person, call: Call, change: dict[str, Any], reason: str
+    streamer: Person, rtmp_callback: Call, change: dict[str, Any], reason: str
 ) -> None:
     secret = made(streamer)["key"]
-    assert call("publish", name="alice", key=secret) == 204
-    assert call("update", call="update_publish", name="alice", key=secret) == 204
+    assert rtmp_callback("publish", name="alice", key=secret) == 204
+    assert rtmp_callback("update", call="update_publish", name="alice", key=secret) == 204
     streamer.ask("PATCH", "/keys/alice", json=change)
-    assert call("update", call="update_publish", name="alice", key=secret) == 403
-    assert call("publish", name="alice", key=secret, clientid="2") == 403
+    assert rtmp_callback("update", call="update_publish", name="alice", key=secret) == 403
+    assert rtmp_callback("publish", name="alice", key=secret, clientid="2") == 403
     assert sessions.history(keys.everything(), 1, 10)[0][0].ending == reason
 
 
 @pytest.mark.parametrize(("address", "status"), [("203.0.113.9", 204), ("203.0.114.9", 403), ("nonsense", 403)])
-def test_a_key_may_be_bound_to_networks(streamer: Person, call: Call, address: str, status: int) -> None:
+def test_a_key_may_be_bound_to_networks(streamer: Person, rtmp_callback: Call, address: str, status: int) -> None:
     secret = made(streamer, sources=["203.0.113.0/24"])["key"]
-    assert call("publish", name="alice", key=secret, addr=address) == status
+    assert rtmp_callback("publish", name="alice", key=secret, addr=address) == status
 
 
-def test_rotating_ends_the_stream_and_the_new_key_publishes(streamer: Person, call: Call) -> None:
+def test_rotating_ends_the_stream_and_the_new_key_publishes(streamer: Person, rtmp_callback: Call) -> None:
     old = made(streamer)["key"]
-    call("publish", name="alice", key=old)
+    rtmp_callback("publish", name="alice", key=old)
     new = streamer.post("/keys/alice/rotate").json["key"]
-    assert call("update", call="update_publish", name="alice", key=old) == 403
-    assert call("publish", name="alice", key=old, clientid="2") == 403
-    assert call("publish", name="alice", key=new, clientid="3") == 204
+    assert rtmp_callback("update", call="update_publish", name="alice", key=old) == 403
+    assert rtmp_callback("publish", name="alice", key=old, clientid="2") == 403
+    assert rtmp_callback("publish", name="alice", key=new, clientid="3") == 204
 
 
-def test_a_revoked_key_can_be_brought_back_by_rotation_alone(streamer: Person, call: Call) -> None:
+def test_a_revoked_key_can_be_brought_back_by_rotation_alone(streamer: Person, rtmp_callback: Call) -> None:
     old = made(streamer)["key"]
     assert streamer.post("/keys/alice/revoke").json["revoked_at"]
-    assert call("publish", name="alice", key=old) == 403
-    assert call("publish", name="alice", key=streamer.post("/keys/alice/rotate").json["key"]) == 204
+    assert rtmp_callback("publish", name="alice", key=old) == 403
+    assert rtmp_callback("publish", name="alice", key=streamer.post("/keys/alice/rotate").json["key"]) == 204
 
 
-def test_a_deleted_key_ends_its_stream(streamer: Person, call: Call) -> None:
+def test_a_deleted_key_ends_its_stream(streamer: Person, rtmp_callback: Call) -> None:
     secret = made(streamer)["key"]
-    call("publish", name="alice", key=secret)
+    rtmp_callback("publish", name="alice", key=secret)
     assert streamer.ask("DELETE", "/keys/alice").status_code == 204
-    assert call("update", call="update_publish", name="alice", key=secret) == 403
+    assert rtmp_callback("update", call="update_publish", name="alice", key=secret) == 403
     assert streamer.get("/keys/alice").status_code == 404
 
 
 def test_kicking_ends_the_stream_and_keeps_it_out_for_a_while(
-    streamer: Person, call: Call, later: Callable[[float], None]
+    streamer: Person, rtmp_callback: Call, pass_time: Callable[[float], None]
 ) -> None:
     secret = made(streamer)["key"]
     other = made(streamer, "other")["key"]
-    call("publish", name="alice", key=secret)
-    call("publish", name="other", key=other, clientid="9")
+    rtmp_callback("publish", name="alice", key=secret)
+    rtmp_callback("publish", name="other", key=other, clientid="9")
     assert streamer.post("/streams/alice/kick", json={"hold_seconds": 30}).status_code == 202
-    assert call("update", call="update_publish", name="alice", key=secret) == 403
-    assert call("publish", name="alice", key=secret, clientid="2") == 403
-    assert call("update", call="update_publish", name="other", key=other, clientid="9") == 204
-    later(31)
-    assert call("publish", name="alice", key=secret, clientid="3") == 204
+    assert rtmp_callback("update", call="update_publish", name="alice", key=secret) == 403
+    assert rtmp_callback("publish", name="alice", key=secret, clientid="2") == 403
+    assert rtmp_callback("update", call="update_publish", name="other", key=other, clientid="9") == 204
+    pass_time(31)
+    assert rtmp_callback("publish", name="alice", key=secret, clientid="3") == 204
     assert streamer.get("/streams/history").json["streams"][-1]["ending"] == "kicked"
 
 
@@ -154,14 +154,14 @@ def test_nobody_kicks_what_is_not_live(streamer: Person) -> None:
     assert streamer.post("/streams/alice/kick", json={"hold_seconds": -1}).status_code == 422
 
 
-def test_streams_are_listed_with_what_was_measured(streamer: Person, call: Call) -> None:
+def test_streams_are_listed_with_what_was_measured(streamer: Person, rtmp_callback: Call) -> None:
     secret = made(streamer, title="A")["key"]
-    call("publish", name="alice", key=secret)
+    rtmp_callback("publish", name="alice", key=secret)
     (live,) = streamer.get("/streams").json
     assert (live["slug"], live["title"], live["client"], live["ended_at"]) == ("alice", "A", "198.51.100.7", None)
     assert streamer.get("/streams/alice").json["session"] == live["session"]
     assert streamer.get("/streams/alice/samples").json == []
-    call("done", name="alice", key=secret)
+    rtmp_callback("done", name="alice", key=secret)
     assert streamer.get("/streams/alice").status_code == 404
     history = streamer.get("/streams/history?size=1").json
     assert (history["total"], history["streams"][0]["ending"]) == (1, "done")
@@ -169,10 +169,10 @@ def test_streams_are_listed_with_what_was_measured(streamer: Person, call: Call)
     assert streamer.get("/streams/history?sise=1").status_code == 422
 
 
-def test_a_streamer_sees_their_own_streams_alone(person: MakePerson, streamer: Person, call: Call) -> None:
+def test_a_streamer_sees_their_own_streams_alone(person: MakePerson, streamer: Person, rtmp_callback: Call) -> None:
     other = person("streamer-two", "streamer")
     secret = made(streamer)["key"]
-    call("publish", name="alice", key=secret)
+    rtmp_callback("publish", name="alice", key=secret)
     assert other.get("/keys").json == []
     assert other.get("/streams").json == []
     for method, path in (
@@ -186,7 +186,7 @@ def test_a_streamer_sees_their_own_streams_alone(person: MakePerson, streamer: P
         assert other.ask(method, path).status_code == 404
     assert other.ask("PATCH", "/keys/alice", json={"title": "mine"}).status_code == 404
     assert other.post("/streams/alice/kick", json={}).status_code == 404
-    assert call("update", call="update_publish", name="alice", key=secret) == 204
+    assert rtmp_callback("update", call="update_publish", name="alice", key=secret) == 204
 
 
 def test_an_auditor_sees_everything_and_changes_nothing(streamer: Person, auditor: Person) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from api_clients import Person
 from click.testing import Result
 from flask import Flask
 from orchestrator.people import accounts, logins
 from orchestrator.streams import keys
-from people import Person
 
 Run = Callable[..., list[dict[str, Any]]]
 
@@ -67,17 +67,17 @@ def test_a_key_has_an_owner_and_an_end(run: Run, streamer: Person) -> None:
 
 
 def test_a_review_names_what_wants_a_look_and_why(
-    app: Flask, run: Run, streamer: Person, call: Callable[..., int], later: Callable[[float], None]
+    app: Flask, run: Run, streamer: Person, rtmp_callback: Callable[..., int], pass_time: Callable[[float], None]
 ) -> None:
     secret = streamer.post("/keys", json={"slug": "good", "expires_at": "2099-01-01T00:00:00Z"}).json["key"]
-    assert call("publish", name="good", key=secret) == 204
+    assert rtmp_callback("publish", name="good", key=secret) == 204
     keys.create("planted")
     run("key", "create", "gone")
     run("key", "revoke", "gone")
     (planted,) = run("key", "review")
     assert planted["slug"] == "planted"
     assert planted["reasons"] == ["unused", "no owner", "never expires"]
-    later(91 * 86_400)
+    pass_time(91 * 86_400)
     assert {key["slug"]: "old" in key["reasons"] for key in run("key", "review")} == {"good": True, "planted": True}
 
 

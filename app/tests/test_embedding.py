@@ -8,13 +8,13 @@ from html import unescape
 from urllib.parse import quote
 
 import pytest
-from callers import PROXY, STRANGER
 from flask import Flask
 from flask.testing import FlaskClient
 from orchestrator import create_app
 from orchestrator.site.database import db
 from orchestrator.site.settings import from_environment
 from orchestrator.streams import keys
+from peers import PROXY, STRANGER
 from werkzeug.test import TestResponse
 
 SITE = "https://streams.test"
@@ -22,8 +22,8 @@ ELSEWHERE = "https://www.elsewhere.test https://elsewhere.test:8443"
 
 
 @pytest.fixture(scope="module")
-def site(usual: dict[str, str]) -> Flask:
-    return create_app(from_environment(usual | {"EMBED_ORIGINS": ELSEWHERE}))
+def site(usual_environment: dict[str, str]) -> Flask:
+    return create_app(from_environment(usual_environment | {"EMBED_ORIGINS": ELSEWHERE}))
 
 
 @pytest.fixture

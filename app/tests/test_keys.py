@@ -32,9 +32,9 @@ def test_generated_keys_are_long_and_never_the_same() -> None:
     assert all(keys.well_formed(key) for key in made)
 
 
-def test_the_secret_is_not_kept(app: Flask, settings: Settings, key: str) -> None:
+def test_the_secret_is_not_kept(app: Flask, settings: Settings, alice_secret: str) -> None:
     for file in settings.database_path.parent.iterdir():
-        assert key.encode() not in file.read_bytes()
+        assert alice_secret.encode() not in file.read_bytes()
         assert file.stat().st_mode & 0o077 == 0
 
 
@@ -50,7 +50,7 @@ def test_a_bad_title_is_refused(app: Flask, title: str) -> None:
         keys.create("bob", title)
 
 
-def test_a_taken_name_is_refused(app: Flask, key: str) -> None:
+def test_a_taken_name_is_refused(app: Flask, alice_secret: str) -> None:
     with pytest.raises(keys.KeyProblem, match="exists already"):
         keys.create("alice")
 
@@ -85,13 +85,13 @@ def test_the_command_line_tells_a_problem_in_one_sentence(app: Flask, arguments:
     assert "Traceback" not in done.output
 
 
-def test_what_is_live_is_listed(app: Flask, call: object, key: str) -> None:
-    assert callable(call)
-    call("publish", name="alice", key=key)
+def test_what_is_live_is_listed(app: Flask, rtmp_callback: object, alice_secret: str) -> None:
+    assert callable(rtmp_callback)
+    rtmp_callback("publish", name="alice", key=alice_secret)
     shown = json.loads(app.test_cli_runner().invoke(args=["streamkeep", "live"]).stdout)
     assert (shown["slug"], shown["client"]) == ("alice", "198.51.100.7")
 
 
-def test_the_database_may_only_be_read_by_its_owner(app: Flask, settings: Settings, key: str) -> None:
+def test_the_database_may_only_be_read_by_its_owner(app: Flask, settings: Settings, alice_secret: str) -> None:
     names = {file.name for file in Path(settings.database_path).parent.iterdir()}
     assert {"database.db", "database.db-wal"} <= names

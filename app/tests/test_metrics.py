@@ -14,14 +14,14 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
-from callers import PROXY, STRANGER
+from api_clients import Person
 from flask import Flask
 from flask.testing import FlaskClient
 from orchestrator import create_app
 from orchestrator.site import events, metric_files
 from orchestrator.site.settings import Settings
 from orchestrator.streams.problems import REFUSALS
-from people import Person
+from peers import PROXY, STRANGER
 from prometheus_client.mmap_dict import mmap_key
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +40,7 @@ def parsed(text: str) -> dict[str, float]:
 
 
 @pytest.fixture
-def common(settings: Settings) -> Callable[[], Flask]:
+def shared_app(settings: Settings) -> Callable[[], Flask]:
     """An application that has answered no other test's requests."""
     return lambda: create_app(settings)
 
@@ -84,12 +84,12 @@ def test_each_attempt_to_sign_in_counts_once(scrape: Scrape, streamer: Person) -
     assert moved == {"failed": 3, "success": 1}
 
 
-def test_streams_and_refusals_count_once(scrape: Scrape, call: Callable[..., int], key: str) -> None:
+def test_streams_and_refusals_count_once(scrape: Scrape, rtmp_callback: Callable[..., int], alice_secret: str) -> None:
     before = scrape()
-    assert call("publish", name="alice", key=key) == 204
-    assert call("publish", name="alice", key=key, clientid="2") == 403
-    assert call("publish", name="alice", key="x" * 32) == 403
-    assert call("publish", name="alice", key="x") == 403
+    assert rtmp_callback("publish", name="alice", key=alice_secret) == 204
+    assert rtmp_callback("publish", name="alice", key=alice_secret, clientid="2") == 403
+    assert rtmp_callback("publish", name="alice", key="x" * 32) == 403
+    assert rtmp_callback("publish", name="alice", key="x") == 403
     after = scrape()
     assert after["streams_started_total"] - before["streams_started_total"] == 1
     moved = {name: after[name] - before[name] for name in after if name.startswith("stream_key_refusals_total")}
@@ -103,20 +103,20 @@ def test_streams_and_refusals_count_once(scrape: Scrape, call: Callable[..., int
 
 @pytest.mark.parametrize("how", ["done", "silence", "kick"])
 def test_gauges_return_to_nothing_however_a_stream_ends(
-    scrape: Scrape, call: Callable[..., int], admin: Person, later: Callable[[float], None], how: str
+    scrape: Scrape, rtmp_callback: Callable[..., int], admin: Person, pass_time: Callable[[float], None], how: str
 ) -> None:
     secret = admin.post("/keys", json={"slug": "alice"}).json["key"]
-    call("publish", name="alice", key=secret)
+    rtmp_callback("publish", name="alice", key=secret)
     during = scrape()
     assert during["active_streams"] == 1
     assert 'stream_viewers{slug="alice"}' in during
     if how == "done":
-        call("done", name="alice", key=secret)
+        rtmp_callback("done", name="alice", key=secret)
     elif how == "silence":
-        later(11)
+        pass_time(11)
     else:
         admin.post("/streams/alice/kick", json={})
-        call("update", call="update_publish", name="alice", key=secret)
+        rtmp_callback("update", call="update_publish", name="alice", key=secret)
     after = scrape()
     assert after["active_streams"] == 0
     assert not any("alice" in name for name in after)
@@ -124,10 +124,10 @@ def test_gauges_return_to_nothing_however_a_stream_ends(
 
 @pytest.fixture
 def serve(
-    environment: dict[str, str], migrated: Path, tmp_path: Path
+    environment: dict[str, str], migrated_database: Path, tmp_path: Path
 ) -> Callable[..., AbstractContextManager[tuple[int, Path]]]:
     """Start servers as `serving` does."""
-    shutil.copy(migrated, environment["DATABASE_PATH"])
+    shutil.copy(migrated_database, environment["DATABASE_PATH"])
     return partial(serving, environment, tmp_path)
 
 

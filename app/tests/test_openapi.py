@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import schemathesis
+from api_clients import Person
 from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given
@@ -15,7 +16,6 @@ from hypothesis import settings as how
 from hypothesis import strategies as st
 from orchestrator.people import accounts, logins, tokens
 from orchestrator.site.database import db
-from people import Person
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_headers_conformance,

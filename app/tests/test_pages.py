@@ -7,22 +7,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from callers import PROXY
 from flask import Flask, request
 from flask.testing import FlaskClient
 from orchestrator.__main__ import prepare
 from orchestrator.people import accounts
+from peers import PROXY
 
 
-def test_home_names_who_is_live(client: FlaskClient, call: Callable[..., int], key: str) -> None:
+def test_home_names_who_is_live(client: FlaskClient, rtmp_callback: Callable[..., int], alice_secret: str) -> None:
     assert "Nobody is streaming" in client.get("/").text
-    call("publish", name="alice", key=key)
+    rtmp_callback("publish", name="alice", key=alice_secret)
     page = client.get("/").text
     assert 'href="/watch/alice"' in page
-    assert key not in page
+    assert alice_secret not in page
 
 
-def test_the_player_knows_its_playlist(client: FlaskClient, key: str) -> None:
+def test_the_player_knows_its_playlist(client: FlaskClient, alice_secret: str) -> None:
     page = client.get("/watch/alice")
     assert 'data-playlist="/hls/alice/index.m3u8"' in page.text
     policy = page.headers["Content-Security-Policy"]

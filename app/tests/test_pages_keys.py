@@ -120,11 +120,11 @@ def test_a_stream_named_new_has_a_page(ingrid: Browser) -> None:
     assert "<h1>new" in ingrid.get("/streams/new").text
 
 
-def test_a_live_stream_is_seen_and_ended(ingrid: Browser, call: Call, browser: Make) -> None:
+def test_a_live_stream_is_seen_and_ended(ingrid: Browser, rtmp_callback: Call, browser: Make) -> None:
     secret = secret_in(ingrid.post("/streams", slug="evening", title="The evening").text)
     assert "Nothing is live" in ingrid.get("/dashboard").text
     assert ingrid.post("/streams/evening/kick").status_code == 404
-    assert call("publish", name="evening", key=secret) == 204
+    assert rtmp_callback("publish", name="evening", key=secret) == 204
     session = sessions.live()[0]
     session.bitrate_kbps, session.width, session.height, session.viewers = 2480, 1280, 720, 7
     session.video_codec = "H.264"
@@ -146,15 +146,15 @@ def test_a_live_stream_is_seen_and_ended(ingrid: Browser, call: Call, browser: M
     assert "evening" not in browser("other", "streamer").get("/dashboard/live").text
     assert "/kick" not in browser("anton", "auditor").get("/dashboard/live").text
     assert ingrid.post("/streams/evening/kick").location == "/streams/evening?said=kicked"
-    assert call("update", name="evening", key=secret) == 403
-    assert call("publish", name="evening", key=secret) == 403, "for a minute the publisher is refused"
+    assert rtmp_callback("update", name="evening", key=secret) == 403
+    assert rtmp_callback("publish", name="evening", key=secret) == 403, "for a minute the publisher is refused"
     assert "ended: kicked" in ingrid.get("/streams/evening").text
 
 
-def test_home_lists_public_streams_alone(visitor: Browser, call: Call) -> None:
+def test_home_lists_public_streams_alone(visitor: Browser, rtmp_callback: Call) -> None:
     for visibility in ("public", "unlisted", "private"):
         secret = keys.create(f"is-{visibility}", visibility=visibility)[1]
-        call("publish", name=f"is-{visibility}", key=secret, clientid=visibility)
+        rtmp_callback("publish", name=f"is-{visibility}", key=secret, clientid=visibility)
     for path in ("/", "/live"):
         page = visitor.get(path).text
         assert "is-public" in page
@@ -262,9 +262,9 @@ def test_a_curve_stays_in_its_frame() -> None:
     assert curve([0, 0])
 
 
-def test_a_stream_that_is_going_says_so(ingrid: Browser, call: Call) -> None:
+def test_a_stream_that_is_going_says_so(ingrid: Browser, rtmp_callback: Call) -> None:
     secret = secret_in(ingrid.post("/streams", slug="evening").text)
-    call("publish", name="evening", key=secret)
+    rtmp_callback("publish", name="evening", key=secret)
     live: Session = sessions.live()[0]
     live.started_at = now() - timedelta(hours=2)
     db.session.commit()

@@ -10,6 +10,7 @@ from typing import Any
 
 import orchestrator
 import pytest
+from api_clients import Person
 from browsers import Browser
 from flask import Flask
 from orchestrator import permissions
@@ -19,7 +20,6 @@ from orchestrator.permissions import OPERATOR
 from orchestrator.site.clock import now
 from orchestrator.site.database import db
 from orchestrator.streams import keys, sessions
-from people import Person
 from sqlalchemy import event
 
 Call = Callable[..., int]
@@ -92,10 +92,10 @@ def test_what_the_operator_set_on_the_host_is_as_fixed(app: Flask, streamer: Per
 
 
 def test_rotating_gives_back_only_what_one_revoked_oneself(
-    admin: Person, streamer: Person, secret: str, call: Call
+    admin: Person, streamer: Person, secret: str, rtmp_callback: Call
 ) -> None:
     assert streamer.post("/keys/alice/revoke").json["revoked_by"] is None
-    assert call("publish", name="alice", key=streamer.post("/keys/alice/rotate").json["key"]) == 204
+    assert rtmp_callback("publish", name="alice", key=streamer.post("/keys/alice/rotate").json["key"]) == 204
     assert admin.post("/keys/alice/revoke").json["revoked_by"] == "root-admin"
     assert streamer.post("/keys/alice/revoke").json["revoked_by"] == "root-admin"
     refused = streamer.post("/keys/alice/rotate")
@@ -103,9 +103,9 @@ def test_rotating_gives_back_only_what_one_revoked_oneself(
     assert refused.json["detail"] == "root-admin revoked the key of alice: ask an admin for a new one."
     assert keys.known("alice").revoked_at
     new = admin.post("/keys/alice/rotate").json["key"]
-    assert call("publish", name="alice", key=new, clientid="2") == 403, "the first one is still live"
-    call("done", name="alice", key=new)
-    assert call("publish", name="alice", key=new, clientid="3") == 204
+    assert rtmp_callback("publish", name="alice", key=new, clientid="2") == 403, "the first one is still live"
+    rtmp_callback("done", name="alice", key=new)
+    assert rtmp_callback("publish", name="alice", key=new, clientid="3") == 204
     assert streamer.post("/keys/alice/rotate").status_code == 200
 
 
@@ -125,9 +125,9 @@ def test_an_admin_takes_over_what_the_owner_revoked(admin: Person, streamer: Per
     ids=["limited", "revoked", "held"],
 )
 def test_a_name_is_not_made_anew_without_what_an_admin_set(
-    admin: Person, streamer: Person, secret: str, call: Call, act: Callable[[Person], Any]
+    admin: Person, streamer: Person, secret: str, rtmp_callback: Call, act: Callable[[Person], Any]
 ) -> None:
-    call("publish", name="alice", key=secret)
+    rtmp_callback("publish", name="alice", key=secret)
     assert act(admin).status_code in (200, 202)
     refused = streamer.ask("DELETE", "/keys/alice")
     assert refused.status_code == 403
@@ -137,36 +137,36 @@ def test_a_name_is_not_made_anew_without_what_an_admin_set(
 
 
 def test_a_hold_that_is_over_keeps_nobody_from_deleting(
-    admin: Person, streamer: Person, secret: str, call: Call, later: Callable[[float], None]
+    admin: Person, streamer: Person, secret: str, rtmp_callback: Call, pass_time: Callable[[float], None]
 ) -> None:
-    call("publish", name="alice", key=secret)
+    rtmp_callback("publish", name="alice", key=secret)
     admin.post("/streams/alice/kick", json={"hold_seconds": 60})
-    later(61)
+    pass_time(61)
     assert streamer.ask("DELETE", "/keys/alice").status_code == 204
 
 
 def test_the_longer_hold_wins(
-    admin: Person, streamer: Person, secret: str, call: Call, later: Callable[[float], None]
+    admin: Person, streamer: Person, secret: str, rtmp_callback: Call, pass_time: Callable[[float], None]
 ) -> None:
-    call("publish", name="alice", key=secret)
+    rtmp_callback("publish", name="alice", key=secret)
     assert admin.post("/streams/alice/kick", json={"hold_seconds": 86_400}).status_code == 202
     held = streamer.get("/keys/alice").json
     assert held["held_by"] == "root-admin"
     assert streamer.post("/streams/alice/kick", json={"hold_seconds": 1}).status_code == 202
     sessions.send_away(sessions.live()[0], "bitrate", timedelta(seconds=60))
     assert streamer.get("/keys/alice").json == held
-    call("update", call="update_publish", name="alice", key=secret)
-    later(120)
-    assert call("publish", name="alice", key=secret, clientid="2") == 403
-    later(86_400)
-    assert call("publish", name="alice", key=secret, clientid="3") == 204
-    assert call("update", call="update_publish", name="alice", key=secret, clientid="3") == 204
+    rtmp_callback("update", call="update_publish", name="alice", key=secret)
+    pass_time(120)
+    assert rtmp_callback("publish", name="alice", key=secret, clientid="2") == 403
+    pass_time(86_400)
+    assert rtmp_callback("publish", name="alice", key=secret, clientid="3") == 204
+    assert rtmp_callback("update", call="update_publish", name="alice", key=secret, clientid="3") == 204
     assert streamer.post("/streams/alice/kick", json={"hold_seconds": 5}).status_code == 202
     assert streamer.get("/keys/alice").json["held_by"] is None, "the admin's hold is over"
 
 
-def test_a_longer_hold_replaces_a_shorter_one(streamer: Person, secret: str, call: Call) -> None:
-    call("publish", name="alice", key=secret)
+def test_a_longer_hold_replaces_a_shorter_one(streamer: Person, secret: str, rtmp_callback: Call) -> None:
+    rtmp_callback("publish", name="alice", key=secret)
     for seconds in (5, 500):
         streamer.post("/streams/alice/kick", json={"hold_seconds": seconds})
     held = keys.known("alice").held_until
@@ -288,34 +288,34 @@ Do = Callable[[Flask, Person, str], None]
 
 @WAYS
 def test_who_is_disabled_publishes_no_more_until_enabled(
-    app: Flask, admin: Person, streamer: Person, secret: str, call: Call, do: Do
+    app: Flask, admin: Person, streamer: Person, secret: str, rtmp_callback: Call, do: Do
 ) -> None:
     other = streamer.post("/keys", json={"slug": "other"}).json["key"]
     streamer.post("/keys/other/revoke")
     foreign = admin.post("/keys", json={"slug": "foreign"}).json["key"]
-    assert call("publish", name="alice", key=secret) == 204
-    assert call("publish", name="foreign", key=foreign, clientid="9") == 204
+    assert rtmp_callback("publish", name="alice", key=secret) == 204
+    assert rtmp_callback("publish", name="foreign", key=foreign, clientid="9") == 204
     do(app, admin, "disable")
     db.session.expire_all()
     assert {session.stream_key.slug: session.ending for session in sessions.live()} == {
         "alice": "disabled",
         "foreign": None,
     }
-    assert call("update", call="update_publish", name="alice", key=secret) == 403
-    assert call("publish", name="alice", key=secret, clientid="2") == 403
-    assert call("update", call="update_publish", name="foreign", key=foreign, clientid="9") == 204
+    assert rtmp_callback("update", call="update_publish", name="alice", key=secret) == 403
+    assert rtmp_callback("publish", name="alice", key=secret, clientid="2") == 403
+    assert rtmp_callback("update", call="update_publish", name="foreign", key=foreign, clientid="9") == 204
     assert admin.get("/keys/alice").json["owner_disabled"]
     assert not admin.get("/keys/foreign").json["owner_disabled"]
     do(app, admin, "enable")
-    assert call("publish", name="alice", key=secret, clientid="3") == 204
-    assert call("publish", name="other", key=other, clientid="4") == 403, "revoked for itself"
+    assert rtmp_callback("publish", name="alice", key=secret, clientid="3") == 204
+    assert rtmp_callback("publish", name="other", key=other, clientid="4") == 403, "revoked for itself"
 
 
 @WAYS
 def test_the_keys_of_who_was_deleted_are_nobodys_and_revoked(
-    app: Flask, admin: Person, streamer: Person, secret: str, call: Call, do: Do
+    app: Flask, admin: Person, streamer: Person, secret: str, rtmp_callback: Call, do: Do
 ) -> None:
-    assert call("publish", name="alice", key=secret) == 204
+    assert rtmp_callback("publish", name="alice", key=secret) == 204
     do(app, admin, "delete")
     assert accounts.find("streamer-one") is None
     key = admin.get("/keys/alice").json
@@ -323,8 +323,8 @@ def test_the_keys_of_who_was_deleted_are_nobodys_and_revoked(
     assert key["revoked_at"]
     assert key["revoked_by"] == ("operator" if do is by_cli else "root-admin")
     assert [session.ending for session in sessions.live()] == ["revoked"]
-    assert call("update", call="update_publish", name="alice", key=secret) == 403
-    assert call("publish", name="alice", key=secret, clientid="2") == 403
+    assert rtmp_callback("update", call="update_publish", name="alice", key=secret) == 403
+    assert rtmp_callback("publish", name="alice", key=secret, clientid="2") == 403
 
 
 def test_the_command_line_keeps_the_last_admin(app: Flask, admin: Person) -> None:
@@ -334,9 +334,11 @@ def test_the_command_line_keeps_the_last_admin(app: Flask, admin: Person) -> Non
 
 
 @pytest.mark.parametrize("leave", [accounts.disable, accounts.delete])
-def test_leaving_is_one_act(app: Flask, admin: Person, streamer: Person, secret: str, call: Call, leave: Any) -> None:
+def test_leaving_is_one_act(
+    app: Flask, admin: Person, streamer: Person, secret: str, rtmp_callback: Call, leave: Any
+) -> None:
     """Whoever looks at the database from elsewhere sees all of it or nothing."""
-    call("publish", name="alice", key=secret)
+    rtmp_callback("publish", name="alice", key=secret)
     commits: list[int] = []
     event.listen(db.engine, "commit", lambda _connection: commits.append(1))
     leave(accounts.known("streamer-one"))

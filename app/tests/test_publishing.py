@@ -14,7 +14,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from browsers import Browser
-from callers import RTMP, reported
 from flask import Flask
 from flask.testing import FlaskClient
 from orchestrator.models import Session, StreamKey
@@ -23,6 +22,7 @@ from orchestrator.site.database import db
 from orchestrator.streams import keys, media_control, refusals, sessions
 from orchestrator.streams.problems import REFUSALS
 from orchestrator.streams.publishing import understand
+from peers import RTMP, reported
 from sqlalchemy import select, text
 
 Call = Callable[..., int]
@@ -72,10 +72,14 @@ def test_every_reason_can_be_told() -> None:
 
 @pytest.mark.parametrize(("fields", "reason"), FORMS)
 def test_what_is_clear_is_accepted_and_the_rest_refused_with_a_reason_on_the_page(
-    call: Call, alice: StreamKey, fields: dict[str, str], reason: str | None, browser: Callable[[str, str], Browser]
+    rtmp_callback: Call,
+    alice: StreamKey,
+    fields: dict[str, str],
+    reason: str | None,
+    browser: Callable[[str, str], Browser],
 ) -> None:
     admin = browser("ada", "admin")
-    assert call("publish", **{"tcurl": TCURL} | fields) == (403 if reason else 204)
+    assert rtmp_callback("publish", **{"tcurl": TCURL} | fields) == (403 if reason else 204)
     refused = refusals.since_last_session(alice)
     assert (refused.reason if refused else None) == reason
     page = admin.get("/streams/alice").text
@@ -86,18 +90,24 @@ def test_what_is_clear_is_accepted_and_the_rest_refused_with_a_reason_on_the_pag
     else:
         (session,) = sessions.live()
         assert session.application == fields.get("app", "live")
-        assert call("update", call="update_publish", **{"tcurl": TCURL} | fields) == 204
-        assert call("done", **{"tcurl": TCURL} | fields) == 204
+        assert rtmp_callback("update", call="update_publish", **{"tcurl": TCURL} | fields) == 204
+        assert rtmp_callback("done", **{"tcurl": TCURL} | fields) == 204
         assert not sessions.live()
 
 
 @pytest.mark.parametrize(("fields", "reason"), FORMS)
 def test_no_form_puts_the_key_or_an_unknown_name_into_the_log(
-    call: Call, alice: StreamKey, fields: dict[str, str], reason: str | None, capsys: pytest.CaptureFixture[str]
+    rtmp_callback: Call,
+    alice: StreamKey,
+    fields: dict[str, str],
+    reason: str | None,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     events.configure("DEBUG")
-    call("publish", **{"tcurl": TCURL} | fields)
-    call("publish", **{"tcurl": TCURL} | {name: value.replace("alice", "nobody") for name, value in fields.items()})
+    rtmp_callback("publish", **{"tcurl": TCURL} | fields)
+    rtmp_callback(
+        "publish", **{"tcurl": TCURL} | {name: value.replace("alice", "nobody") for name, value in fields.items()}
+    )
     printed = capsys.readouterr().out
     assert SECRET not in printed
     assert "nobody" not in printed
@@ -119,10 +129,10 @@ def test_no_form_puts_the_key_or_an_unknown_name_into_the_log(
     ],
 )
 def test_who_writes_the_whole_address_into_the_server_field_is_told(
-    call: Call, alice: StreamKey, application: str, status: int, told: bool
+    rtmp_callback: Call, alice: StreamKey, application: str, status: int, told: bool
 ) -> None:
     # The key comes along, as an argument of the application; it makes no difference.
-    assert call("connect", call="connect", app=application, key=SECRET) == status
+    assert rtmp_callback("connect", call="connect", app=application, key=SECRET) == status
     refused = refusals.since_last_session(alice)
     assert (refused is not None) == told
     if refused:
@@ -130,16 +140,16 @@ def test_who_writes_the_whole_address_into_the_server_field_is_told(
 
 
 def test_one_refusal_of_a_key_is_kept_and_forgotten_with_the_next_session(
-    call: Call, alice: StreamKey, later: Callable[[float], None]
+    rtmp_callback: Call, alice: StreamKey, pass_time: Callable[[float], None]
 ) -> None:
     for key in ("x" * 32, "y" * 32, ""):
-        call("publish", name="alice", key=key)
+        rtmp_callback("publish", name="alice", key=key)
     assert db.session.execute(text("SELECT reason FROM refused_publishes")).all() == [("no key",)]
-    assert call("publish", name="alice", key=SECRET) == 204
+    assert rtmp_callback("publish", name="alice", key=SECRET) == 204
     db.session.expire_all()
     assert refusals.since_last_session(alice) is None
-    later(1)
-    assert call("publish", name="alice", key=SECRET, clientid="2") == 403
+    pass_time(1)
+    assert rtmp_callback("publish", name="alice", key=SECRET, clientid="2") == 403
     db.session.expire_all()
     refused = refusals.since_last_session(alice)
     assert refused
@@ -206,7 +216,7 @@ def failed(callee: str) -> float:
 
 
 def test_the_supervisor_is_told_what_begins_while_nobody_holds_the_database(
-    app: Flask, call: Call, alice: StreamKey, neighbour: Neighbour
+    app: Flask, rtmp_callback: Call, alice: StreamKey, neighbour: Neighbour
 ) -> None:
     written: list[int] = []
 
@@ -223,7 +233,7 @@ def test_the_supervisor_is_told_what_begins_while_nobody_holds_the_database(
     neighbour.meanwhile = meanwhile
     alice.visibility, alice.record = "private", True
     db.session.commit()
-    assert call("publish", name="alice", key=SECRET, app="Live") == 204
+    assert rtmp_callback("publish", name="alice", key=SECRET, app="Live") == 204
     (session,) = sessions.live()
     stream = {"slug": "alice", "session": session.id, "private": True, "record": True, "application": "Live"}
     assert neighbour.asked == [("/streams", stream)]
@@ -232,7 +242,7 @@ def test_the_supervisor_is_told_what_begins_while_nobody_holds_the_database(
 
 @pytest.mark.parametrize("how", ["refuses", "hangs", "is away"])
 def test_a_supervisor_that_gives_no_answer_keeps_nobody_waiting(
-    call: Call, alice: StreamKey, neighbour: Neighbour, app: Flask, how: str
+    rtmp_callback: Call, alice: StreamKey, neighbour: Neighbour, app: Flask, how: str
 ) -> None:
     before = failed("media")
     if how == "refuses":
@@ -242,13 +252,13 @@ def test_a_supervisor_that_gives_no_answer_keeps_nobody_waiting(
     else:
         app.config["STREAMKEEP"] = replace(app.config["STREAMKEEP"], media_url="http://127.0.0.1:1")
     began = time.monotonic()
-    assert call("publish", name="alice", key=SECRET) == 204
+    assert rtmp_callback("publish", name="alice", key=SECRET) == 204
     assert time.monotonic() - began < 1.2
     assert failed("media") == before + 1
 
 
-def test_who_is_refused_is_told_to_nobody(call: Call, alice: StreamKey, neighbour: Neighbour) -> None:
-    assert call("publish", name="alice", key="x" * 32) == 403
+def test_who_is_refused_is_told_to_nobody(rtmp_callback: Call, alice: StreamKey, neighbour: Neighbour) -> None:
+    assert rtmp_callback("publish", name="alice", key="x" * 32) == 403
     assert neighbour.asked == []
 
 
@@ -260,14 +270,16 @@ def silent(client: FlaskClient, seconds: float) -> Session:
 
 
 def test_a_silent_publisher_makes_room_at_once(
-    client: FlaskClient, call: Call, alice: StreamKey, neighbour: Neighbour
+    client: FlaskClient, rtmp_callback: Call, alice: StreamKey, neighbour: Neighbour
 ) -> None:
-    assert call("publish", name="alice", key=SECRET, clientid="7", app="Live") == 204
+    assert rtmp_callback("publish", name="alice", key=SECRET, clientid="7", app="Live") == 204
     former = silent(client, 2.5)
     # nginx-rtmp says goodbye for the one that it drops.
-    neighbour.meanwhile = lambda: neighbour.asked[-1][1] or call("done", name="alice", key=SECRET, clientid="7")
+    neighbour.meanwhile = lambda: (
+        neighbour.asked[-1][1] or rtmp_callback("done", name="alice", key=SECRET, clientid="7")
+    )
     neighbour.asked.clear()
-    assert call("publish", name="alice", key=SECRET, clientid="8") == 204
+    assert rtmp_callback("publish", name="alice", key=SECRET, clientid="8") == 204
     path = urlsplit(neighbour.asked[0][0])
     assert path.path == "/control/drop/publisher"
     assert parse_qs(path.query) == {"app": ["Live"], "name": ["alice"], "clientid": ["7"]}
@@ -275,36 +287,36 @@ def test_a_silent_publisher_makes_room_at_once(
     assert (former.ending, former.ended_at is None) == ("taken over", False)
     (session,) = sessions.live()
     assert (session.client_id, session.id == former.id) == ("8", False)
-    assert call("update", call="update_publish", name="alice", key=SECRET, clientid="8") == 204
-    assert call("update", call="update_publish", name="alice", key=SECRET, clientid="7") == 403
+    assert rtmp_callback("update", call="update_publish", name="alice", key=SECRET, clientid="8") == 204
+    assert rtmp_callback("update", call="update_publish", name="alice", key=SECRET, clientid="7") == 403
 
 
 def test_an_active_publisher_is_not_displaced(
-    client: FlaskClient, call: Call, alice: StreamKey, neighbour: Neighbour
+    client: FlaskClient, rtmp_callback: Call, alice: StreamKey, neighbour: Neighbour
 ) -> None:
-    assert call("publish", name="alice", key=SECRET, clientid="7") == 204
+    assert rtmp_callback("publish", name="alice", key=SECRET, clientid="7") == 204
     former = silent(client, 1.9)
     neighbour.asked.clear()
-    assert call("publish", name="alice", key=SECRET, clientid="8") == 403
-    assert call("publish", name="alice", key="x" * 32, clientid="8") == 403
+    assert rtmp_callback("publish", name="alice", key=SECRET, clientid="8") == 403
+    assert rtmp_callback("publish", name="alice", key="x" * 32, clientid="8") == 403
     silent(client, 2.5)
-    assert call("publish", name="alice", key="x" * 32, clientid="8") == 403, "a wrong key displaces nobody"
+    assert rtmp_callback("publish", name="alice", key="x" * 32, clientid="8") == 403, "a wrong key displaces nobody"
     assert neighbour.asked == []
     assert former.ending is None
 
 
 @pytest.mark.parametrize("how", ["drops nobody", "is away"])
 def test_where_nginx_rtmp_does_not_drop_it_the_silent_one_goes_with_its_next_update(
-    client: FlaskClient, call: Call, alice: StreamKey, neighbour: Neighbour, app: Flask, how: str
+    client: FlaskClient, rtmp_callback: Call, alice: StreamKey, neighbour: Neighbour, app: Flask, how: str
 ) -> None:
-    assert call("publish", name="alice", key=SECRET, clientid="7") == 204
+    assert rtmp_callback("publish", name="alice", key=SECRET, clientid="7") == 204
     silent(client, 2.5)
     neighbour.answer = b"0"
     if how == "is away":
         app.config["STREAMKEEP"] = replace(app.config["STREAMKEEP"], rtmp_control_url="")
-    assert call("publish", name="alice", key=SECRET, clientid="8") == 403
-    assert call("update", call="update_publish", name="alice", key=SECRET, clientid="7") == 403
-    assert call("publish", name="alice", key=SECRET, clientid="9") == 204
+    assert rtmp_callback("publish", name="alice", key=SECRET, clientid="8") == 403
+    assert rtmp_callback("update", call="update_publish", name="alice", key=SECRET, clientid="7") == 403
+    assert rtmp_callback("publish", name="alice", key=SECRET, clientid="9") == 204
 
 
 def test_of_many_at_once_one_publishes(app: Flask, alice: StreamKey) -> None:

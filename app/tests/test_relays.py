@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from api_clients import Person
 from browsers import Browser
-from callers import MEDIA, PROXY, RELAY, RTMP, STRANGER
 from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given
@@ -25,7 +25,7 @@ from orchestrator.site.database import db
 from orchestrator.site.encryption import Cipher, Undecryptable
 from orchestrator.site.settings import Settings
 from orchestrator.streams import keys, relays
-from people import Person
+from peers import MEDIA, PROXY, RELAY, RTMP, STRANGER
 
 Call = Callable[..., int]
 SECRET = "live_77?token=qZ9&x=not-for-eyes#1="
@@ -56,10 +56,10 @@ def told(client: FlaskClient, *states: dict[str, Any], peer: str = RELAY) -> int
 
 
 @pytest.fixture
-def live(streamer: Person, call: Call) -> str:
+def live(streamer: Person, rtmp_callback: Call) -> str:
     """A live stream of the streamer."""
     secret = streamer.post("/keys", json={"slug": "alice"}).json["key"]
-    assert call("publish", name="alice", key=secret) == 204
+    assert rtmp_callback("publish", name="alice", key=secret) == 204
     return "alice"
 
 
@@ -71,7 +71,12 @@ def added(person: Person, server: str = SERVER, secret: str = SECRET) -> dict[st
 
 
 def test_a_relay_is_told_to_the_relay_alone_while_the_stream_is_live(
-    capsys: pytest.CaptureFixture[str], client: FlaskClient, streamer: Person, live: str, call: Call, settings: Settings
+    capsys: pytest.CaptureFixture[str],
+    client: FlaskClient,
+    streamer: Person,
+    live: str,
+    rtmp_callback: Call,
+    settings: Settings,
 ) -> None:
     events.configure("INFO")
     made = added(streamer)
@@ -91,7 +96,7 @@ def test_a_relay_is_told_to_the_relay_alone_while_the_stream_is_live(
     database.close()
     assert made["id"] in kept
     assert "not-for-eyes" not in kept
-    assert call("done", name="alice") == 204
+    assert rtmp_callback("done", name="alice") == 204
     assert asked(client) == []
     log = capsys.readouterr().out
     assert made["id"] in log
@@ -211,8 +216,8 @@ def test_what_the_relay_says_is_shown_until_it_is_old(
     client: FlaskClient,
     streamer: Person,
     live: str,
-    later: Callable[[float], None],
-    call: Call,
+    pass_time: Callable[[float], None],
+    rtmp_callback: Call,
 ) -> None:
     number = added(streamer)["id"]
 
@@ -230,10 +235,10 @@ def test_what_the_relay_says_is_shown_until_it_is_old(
     assert "elsewhere" not in json.dumps(line)
     assert told(client, {"id": number, "state": "running", "reason": None}) == 204
     assert seen() == ("running", None)
-    later(5)
+    pass_time(5)
     assert seen() == ("running", None)
-    later(41)
-    assert call("update", name="alice", key="x") == 403
+    pass_time(41)
+    assert rtmp_callback("update", name="alice", key="x") == 403
     assert seen() == ("waiting", None), "a relay that fell silent runs nothing"
 
 
@@ -316,7 +321,9 @@ def test_what_no_key_opens_is_told_and_comes_back_with_its_key(
     assert streamer.get("/keys/alice/relays").json[0]["state"] == "waiting"
 
 
-def test_a_stream_is_passed_on_by_page(browser: Callable[..., Browser], client: FlaskClient, call: Call) -> None:
+def test_a_stream_is_passed_on_by_page(
+    browser: Callable[..., Browser], client: FlaskClient, rtmp_callback: Call
+) -> None:
     ingrid = browser("ingrid", "streamer")
     ingrid.post("/streams", slug="evening")
     path = "/streams/evening/relays"
@@ -333,7 +340,7 @@ def test_a_stream_is_passed_on_by_page(browser: Callable[..., Browser], client: 
     assert 'name="stream_key" type="password"' in page
     assert f'hx-get="{path}"' not in page, "what is not live does not change by itself"
     secret = keys.rotate(keys.known("evening"))
-    assert call("publish", name="evening", key=secret) == 204
+    assert rtmp_callback("publish", name="evening", key=secret) == 204
     assert f'hx-get="{path}"' in ingrid.get("/streams/evening").text
     (one,) = relays.of(keys.known("evening"))
     assert told(client, {"id": one.id, "state": "refused", "reason": "certificate not trusted"}) == 204

@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import Any
 
 import pytest
+from api_clients import Person
 from browsers import Browser
 from flask import Flask
 from orchestrator import worker
@@ -19,7 +20,6 @@ from orchestrator.people import accounts, logins
 from orchestrator.site.clock import now
 from orchestrator.site.database import db
 from orchestrator.streams import keys, samples, sessions
-from people import Person
 from sqlalchemy import event, func, insert, select
 
 Call = Callable[..., int]
@@ -183,7 +183,7 @@ def test_the_api_tells_the_newest_thousand(streamer: Person) -> None:
     assert [row["seconds"] for row in rows] == sorted((row["seconds"] for row in rows), reverse=True)
 
 
-def test_a_review_loads_no_history(app: Flask, streamer: Person, later: Callable[[float], None]) -> None:
+def test_a_review_loads_no_history(app: Flask, streamer: Person, pass_time: Callable[[float], None]) -> None:
     session = live("alice", streamer.name)
     sessions.end(session, "done")
     keys.create("unused")

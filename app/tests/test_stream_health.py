@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from api_clients import Person
 from browsers import Browser
-from callers import MEDIA, NOTHING, PROXY, STRANGER, reported
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given
 from hypothesis import settings as how
@@ -20,7 +20,7 @@ from orchestrator.site.database import db
 from orchestrator.streams import health, keys, sessions
 from orchestrator.streams.health import problems_of
 from orchestrator.streams.problems import KINDS, SEVERITIES
-from people import Person
+from peers import MEDIA, NOTHING, PROXY, STRANGER, reported
 
 Call = Callable[..., int]
 Later = Callable[[float], None]
@@ -50,9 +50,9 @@ PROBLEMS = [
 
 
 @pytest.fixture
-def live(call: Call, key: str) -> Callable[[], Session]:
+def live(rtmp_callback: Call, alice_secret: str) -> Callable[[], Session]:
     """`alice` is live; ask for her session as the database has it now."""
-    assert call("publish", name="alice", key=key) == 204
+    assert rtmp_callback("publish", name="alice", key=alice_secret) == 204
     number = sessions.live()[0].id
 
     def session() -> Session:
@@ -209,14 +209,14 @@ def test_a_report_of_two_hundred_streams_is_taken(client: FlaskClient, live: Cal
 
 
 def test_a_problem_keeps_its_beginning_and_its_change_is_logged_once(
-    client: FlaskClient, live: Callable[[], Session], capsys: pytest.CaptureFixture[str], later: Later
+    client: FlaskClient, live: Callable[[], Session], capsys: pytest.CaptureFixture[str], pass_time: Later
 ) -> None:
     events.configure("INFO")
     report(client, live(), {"code": "no_sound"})
     (first,) = problems_of(live().health)
     for seconds in (8, 9):
         report(client, live(), {"code": "no_data", "seconds": seconds}, {"code": "no_sound"})
-    later(2)
+    pass_time(2)
     report(client, live(), {"code": "no_data", "seconds": 11}, {"code": "no_sound"})
     worst, second = problems_of(live().health)
     assert (worst.severity, second.since) == ("warning", first.since)
@@ -235,9 +235,9 @@ HEVC = {"code": "video_codec", "codec": "HEVC"}
 def test_what_can_not_be_played_is_told_and_sent_away(
     client: FlaskClient,
     live: Callable[[], Session],
-    call: Call,
-    key: str,
-    later: Later,
+    rtmp_callback: Call,
+    alice_secret: str,
+    pass_time: Later,
     browser: Callable[[str, str], Browser],
 ) -> None:
     admin = browser("ada", "admin")
@@ -248,37 +248,37 @@ def test_what_can_not_be_played_is_told_and_sent_away(
     assert f"This stream will be disconnected at {leaves:%H:%M:%S} UTC" in page
     assert "HEVC can&#39;t be played here. Choose H.264" in page
     for _ in range(3):
-        later(6)
-        assert call("update", call="update_publish", name="alice", key=key) == 204
+        pass_time(6)
+        assert rtmp_callback("update", call="update_publish", name="alice", key=alice_secret) == 204
         report(client, live(), HEVC)
         assert live().ending is None
-    later(3)
+    pass_time(3)
     report(client, live(), HEVC)
     assert live().ending == "unplayable"
     assert "ends within seconds" in admin.get("/streams/alice/health").text
-    assert call("update", call="update_publish", name="alice", key=key) == 403
-    assert call("publish", name="alice", key=key, clientid="2") == 403, "it is held for a minute"
+    assert rtmp_callback("update", call="update_publish", name="alice", key=alice_secret) == 403
+    assert rtmp_callback("publish", name="alice", key=alice_secret, clientid="2") == 403, "it is held for a minute"
     for path in ("/streams/alice/health", "/streams/alice"):
         page = admin.get(path).text
         assert "It could not be played." in page
         assert "HEVC can&#39;t be played here.</strong> Choose H.264" in page
-    later(61)
-    assert call("publish", name="alice", key=key, clientid="3") == 204
-    assert call("update", call="update_publish", name="alice", key=key, clientid="3") == 204
+    pass_time(61)
+    assert rtmp_callback("publish", name="alice", key=alice_secret, clientid="3") == 204
+    assert rtmp_callback("update", call="update_publish", name="alice", key=alice_secret, clientid="3") == 204
     assert "HEVC" not in admin.get("/streams/alice/health").text
 
 
 def test_what_can_be_played_again_stays(
-    client: FlaskClient, live: Callable[[], Session], call: Call, key: str, later: Later
+    client: FlaskClient, live: Callable[[], Session], rtmp_callback: Call, alice_secret: str, pass_time: Later
 ) -> None:
     report(client, live(), HEVC)
-    later(9)
-    assert call("update", call="update_publish", name="alice", key=key) == 204
+    pass_time(9)
+    assert rtmp_callback("update", call="update_publish", name="alice", key=alice_secret) == 204
     report(client, live(), {"code": "interlaced"})
     assert live().health.leaves_at is None  # type: ignore[union-attr]  # there was a report
-    later(9)
-    assert call("update", call="update_publish", name="alice", key=key) == 204
-    later(9)
+    pass_time(9)
+    assert rtmp_callback("update", call="update_publish", name="alice", key=alice_secret) == 204
+    pass_time(9)
     report(client, live(), HEVC)
     assert live().ending is None
 
@@ -321,9 +321,13 @@ def test_the_page_says_what_is_known(
 
 
 def test_whose_stream_it_is_sees_how_it_is_and_nobody_else(
-    client: FlaskClient, browser: Callable[[str, str], Browser], visitor: Browser, call: Call, key: str
+    client: FlaskClient,
+    browser: Callable[[str, str], Browser],
+    visitor: Browser,
+    rtmp_callback: Call,
+    alice_secret: str,
 ) -> None:
-    call("publish", name="alice", key=key)
+    rtmp_callback("publish", name="alice", key=alice_secret)
     assert browser("audrey", "auditor").get("/streams/alice/health").status_code == 200
     assert browser("eve", "streamer").get("/streams/alice/health").status_code == 404
     assert visitor.get("/streams/alice/health").status_code == 307
@@ -366,13 +370,13 @@ def test_the_api_tells_it(client: FlaskClient, live: Callable[[], Session], admi
 
 
 def test_metrics_name_what_is_wrong_while_it_is(
-    client: FlaskClient, live: Callable[[], Session], call: Call, key: str
+    client: FlaskClient, live: Callable[[], Session], rtmp_callback: Call, alice_secret: str
 ) -> None:
     series = 'stream_problems{code="interlaced",slug="alice"} 1.0'
     assert series not in client.get("/metrics", environ_base=SCRAPER).text
     report(client, live(), {"code": "interlaced"})
     assert series in client.get("/metrics", environ_base=SCRAPER).text
-    call("done", name="alice", key=key)
+    rtmp_callback("done", name="alice", key=alice_secret)
     assert "stream_problems{" not in client.get("/metrics", environ_base=SCRAPER).text
 
 

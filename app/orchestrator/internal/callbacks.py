@@ -71,7 +71,7 @@ def _refused(attempt: Attempt, reason: str) -> Response:
     if key is None and reason == "no key" and (key := keys.of_secret(attempt.slug)):
         reason = "key as name"
     # fail2ban counts the reason "key", and an encoder that tries one wrong key for hours is no guesser.
-    if reason == "key" and not brute_force.is_new("stream", _client(), attempt.slug, attempt.secret):
+    if reason == "key" and not brute_force.is_new_guess("stream", _client(), attempt.slug, attempt.secret):
         reason = "repeated"
     if key is not None:
         refusals.keep(key, reason)

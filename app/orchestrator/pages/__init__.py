@@ -18,10 +18,11 @@ from . import (
     users,
 )
 from .blueprint import blueprint
-from .errors import told
+from .errors import answer_error
 
 __all__ = [
     "account",
+    "answer_error",
     "audit_reports",
     "blueprint",
     "dashboard",
@@ -34,6 +35,5 @@ __all__ = [
     "recordings",
     "relays",
     "stream_health",
-    "told",
     "users",
 ]

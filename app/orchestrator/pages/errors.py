@@ -31,7 +31,7 @@ def _wants_page() -> bool:
     return named and accepted["text/html"] >= accepted["application/json"]
 
 
-def told(error: HTTPException) -> Response:
+def answer_error(error: HTTPException) -> Response:
     """Return *error* in the form that the caller understands."""
     if request.path.startswith(FOR_PROGRAMS) or not _wants_page():
         return problem(error)

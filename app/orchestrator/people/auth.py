@@ -32,7 +32,7 @@ def _failed(name: str, password: str) -> None:
 
     The log has names that exist alone: the others may be passwords.
     """
-    g.guessed = brute_force.is_new("login", request.remote_addr or "", name, password)
+    g.guessed = brute_force.is_new_guess("login", request.remote_addr or "", name, password)
     known = accounts.find(name)
     auth_attempts.labels("failed").inc()
     note("login", "failed" if g.guessed else "repeated", request.remote_addr, user=known.name if known else None)

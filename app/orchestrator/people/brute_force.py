@@ -31,7 +31,7 @@ def _mark(*parts: str) -> str:
     return hmac.new(current_settings().jwt_secret.encode(), b"refusal" + apart, sha256).hexdigest()
 
 
-def is_new(kind: str, client: str, name: str, secret: str) -> bool:
+def is_new_guess(kind: str, client: str, name: str, secret: str) -> bool:
     """Tell whether *client* (an address) tried this wrong *secret* under *name* for the first time; remember that.
 
     *kind* keeps streams and people apart, who may have the same name.

@@ -43,7 +43,7 @@ def _fingerprint(key: StreamKey) -> str:
     return sha256(key.viewing_salt.encode()).hexdigest()[:16]
 
 
-def _seal(purpose: str, key: StreamKey, until: datetime) -> str:
+def _signed(purpose: str, key: StreamKey, until: datetime) -> str:
     """Return a text that is good for *purpose* with *key* before *until*."""
     moment = int(until.replace(tzinfo=UTC).timestamp())
     return str(_serializer(purpose).dumps([key.slug, _fingerprint(key), moment]))
@@ -61,7 +61,7 @@ def _until(purpose: str, key: StreamKey, text: str) -> datetime | None:
 
 def invite(key: StreamKey, lifetime: timedelta) -> str:
     """Return the address under which whoever knows it may watch the stream of *key* for *lifetime*."""
-    invitation = _seal("invitation", key, now() + lifetime)
+    invitation = _signed("invitation", key, now() + lifetime)
     return f"https://{current_settings().public_domain}/watch/{key.slug}#invitation={invitation}"
 
 
@@ -84,4 +84,4 @@ def admitted_until(key: StreamKey, user: User | None) -> datetime | None:
 def grant(key: StreamKey, until: datetime) -> tuple[str, datetime]:
     """Return the cookie that lets its bearer watch the private stream of *key*, and when it ends: *until* or sooner."""
     until = min(until, now() + GRANT)
-    return _seal("viewing", key, until), until
+    return _signed("viewing", key, until), until

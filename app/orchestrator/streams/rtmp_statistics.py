@@ -1,9 +1,7 @@
-"""What nginx-rtmp knows of the streams it receives, and what follows from it: bitrates, and limits that are exceeded.
+"""What nginx-rtmp knows of the streams that it receives.
 
 It repeats what publishers say of themselves, which may be anything: a width of -1 comes as 18446744073709551615. So
-numbers are judged where they enter.
-Its own `bw_in` is an average over half a minute that changes each half minute, so bitrates are computed here from the
-bytes it counted. Format: https://github.com/arut/nginx-rtmp-module/wiki/Directives#rtmp_stat
+numbers are judged where they enter. Format: https://github.com/arut/nginx-rtmp-module/wiki/Directives#rtmp_stat
 """
 
 from __future__ import annotations
@@ -11,26 +9,19 @@ from __future__ import annotations
 import math
 import re
 import urllib.request
-from collections import deque
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from http.client import HTTPException
 from xml.etree.ElementTree import Element, ParseError  # the types; defusedxml does the parsing
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from ..models import Session
-
 LARGEST_ANSWER = 4 << 20  # bytes
-WINDOW = 10.0  # seconds over which a bitrate is averaged; a keyframe's burst is no excess
-SHORTEST_WINDOW = 2.0  # seconds; from less nothing is told
 LARGEST_PICTURE = 65_535  # pixels a side; no encoder makes more
 LARGEST_RATE = 1000.0  # frames a second
 MOST_BYTES = 2**62  # SQLite's numbers end at 2**63
 # What no XML may hold (its 1.0, section 2.2). nginx-rtmp repeats the words of publishers as they came.
 NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-BURST = 1.1  # how much of its limit a publisher may use; encoders do not hit their target exactly
 
 
 class NoAnswer(Exception):
@@ -62,12 +53,12 @@ def fetch(url: str) -> Readings:
     """
     try:
         with urllib.request.urlopen(url, timeout=3) as answer:  # noqa: S310  # our own configuration's URL
-            return understand(answer.read(LARGEST_ANSWER))
+            return parse(answer.read(LARGEST_ANSWER))
     except (OSError, HTTPException, ValueError) as error:
         raise NoAnswer(type(error).__name__) from None
 
 
-def understand(answer: bytes) -> Readings:
+def parse(answer: bytes) -> Readings:
     """Return what the XML *answer* says of those who publish.
 
     Raises:
@@ -108,56 +99,3 @@ def _reading(stream: Element, publisher: Element) -> Reading:
         video_codec=video.strip()[:32],
         audio_codec=audio.strip()[:32],
     )
-
-
-class Meter:
-    """Counts what one session sends."""
-
-    def __init__(self) -> None:
-        self._marks: deque[tuple[float, int]] = deque()
-        self._moved: float | None = None
-
-    def count(self, received: int, moment: float) -> int:
-        """Take the counter *received* (bytes) at *moment* (seconds) and return how many bytes came since the last time.
-
-        A counter that went back began anew.
-        """
-        if self._marks and received < self._marks[-1][1]:
-            self._marks.clear()
-        came = received - self._marks[-1][1] if self._marks else 0
-        self._marks.append((moment, received))
-        if came or self._moved is None:
-            self._moved = moment
-        while len(self._marks) > 1 and moment - self._marks[1][0] >= WINDOW:
-            self._marks.popleft()
-        return came
-
-    def silent(self, moment: float) -> float:
-        """Return for how many seconds nothing had come at *moment*, as far as anybody looked."""
-        if self._moved is None:
-            self._moved = moment
-        return moment - self._moved
-
-    @property
-    def seconds(self) -> float:
-        """The time that the bitrate is an average of."""
-        return self._marks[-1][0] - self._marks[0][0] if self._marks else 0.0
-
-    @property
-    def kbps(self) -> int:
-        """The bitrate in kbit/s, over WINDOW where there is so much; 0 at the very beginning."""
-        if self.seconds < SHORTEST_WINDOW:
-            return 0
-        return round((self._marks[-1][1] - self._marks[0][1]) * 8 / self.seconds / 1000)
-
-
-def excess(session: Session, meter: Meter, moment: datetime) -> str | None:
-    """Return which limit of its key *session* exceeds at *moment*, or None."""
-    key = session.stream_key
-    if key.max_minutes is not None and moment - session.started_at >= timedelta(minutes=key.max_minutes):
-        return "duration"
-    if key.max_height is not None and session.height > key.max_height:
-        return "resolution"
-    if key.max_bitrate_kbps is not None and meter.seconds >= WINDOW and meter.kbps > key.max_bitrate_kbps * BURST:
-        return "bitrate"
-    return None

@@ -41,62 +41,70 @@ def wrong(number: int) -> str:
     return f"{number:032}"
 
 
-def test_an_encoder_that_goes_on_with_one_wrong_key_guesses_once(call: Call, key: str, told: Told) -> None:
-    assert [call("publish", name="alice", key=wrong(1)) for _ in range(6)] == [403] * 6
+def test_an_encoder_that_goes_on_with_one_wrong_key_guesses_once(
+    rtmp_callback: Call, alice_secret: str, told: Told
+) -> None:
+    assert [rtmp_callback("publish", name="alice", key=wrong(1)) for _ in range(6)] == [403] * 6
     assert told() == ["key"] + ["repeated"] * 5
 
 
-def test_different_keys_names_and_addresses_are_guesses_each(call: Call, key: str, told: Told) -> None:
+def test_different_keys_names_and_addresses_are_guesses_each(
+    rtmp_callback: Call, alice_secret: str, told: Told
+) -> None:
     for number in range(5):
-        call("publish", name="alice", key=wrong(number))
-    call("publish", name="bob-who-is-not", key=wrong(1))
-    call("publish", name="alice", key=wrong(1), addr="198.51.100.8")
+        rtmp_callback("publish", name="alice", key=wrong(number))
+    rtmp_callback("publish", name="bob-who-is-not", key=wrong(1))
+    rtmp_callback("publish", name="alice", key=wrong(1), addr="198.51.100.8")
     assert told() == ["key"] * 7
 
 
 def test_a_key_that_was_right_until_lately_is_no_guess(
-    call: Call, key: str, told: Told, later: Callable[[float], None]
+    rtmp_callback: Call, alice_secret: str, told: Told, pass_time: Callable[[float], None]
 ) -> None:
     second = keys.rotate(keys.known("alice"))
     keys.rotate(keys.known("alice"))
-    for former in (key, second):
-        assert call("publish", name="alice", key=former) == 403
+    for former in (alice_secret, second):
+        assert rtmp_callback("publish", name="alice", key=former) == 403
     assert told() == ["rotated"] * 2
-    later(31 * DAY)
-    call("publish", name="alice", key=key)
+    pass_time(31 * DAY)
+    rtmp_callback("publish", name="alice", key=alice_secret)
     assert told() == ["rotated", "rotated", "key"]
 
 
-def test_a_former_key_is_one_for_its_own_stream_alone(call: Call, key: str, told: Told) -> None:
+def test_a_former_key_is_one_for_its_own_stream_alone(rtmp_callback: Call, alice_secret: str, told: Told) -> None:
     keys.create("bob")
     keys.rotate(keys.known("alice"))
-    call("publish", name="bob", key=key)
-    call("publish", name="nobody", key=key)
+    rtmp_callback("publish", name="bob", key=alice_secret)
+    rtmp_callback("publish", name="nobody", key=alice_secret)
     assert told() == ["key"] * 2
 
 
-def test_a_withdrawn_or_expired_key_is_told_as_that(call: Call, key: str, told: Told) -> None:
+def test_a_withdrawn_or_expired_key_is_told_as_that(rtmp_callback: Call, alice_secret: str, told: Told) -> None:
     alice = keys.known("alice")
     keys.change(alice, expires_at=keys.now())
-    call("publish", name="alice", key=key)
+    rtmp_callback("publish", name="alice", key=alice_secret)
     keys.revoke(alice)
-    call("publish", name="alice", key=key)
+    rtmp_callback("publish", name="alice", key=alice_secret)
     assert told() == ["expired", "revoked"]
 
 
-def test_a_stream_that_runs_on_a_rotated_key_is_sent_away_for_that(call: Call, key: str, told: Told) -> None:
-    call("publish", name="alice", key=key)
+def test_a_stream_that_runs_on_a_rotated_key_is_sent_away_for_that(
+    rtmp_callback: Call, alice_secret: str, told: Told
+) -> None:
+    rtmp_callback("publish", name="alice", key=alice_secret)
     keys.rotate(keys.known("alice"))
-    assert call("update", call="update_publish", name="alice", key=key) == 403
+    assert rtmp_callback("update", call="update_publish", name="alice", key=alice_secret) == 403
     assert told() == ["accepted", "rotated"]
 
 
-def test_former_keys_are_few_and_go_with_their_stream(app: Flask, key: str, later: Callable[[float], None]) -> None:
+def test_former_keys_are_few_and_go_with_their_stream(
+    app: Flask, alice_secret: str, pass_time: Callable[[float], None]
+) -> None:
     alice = keys.known("alice")
     for _ in range(20):
         keys.rotate(alice)
     assert db.session.scalar(select(func.count()).select_from(FormerKey)) == keys.FORMER_KEPT
-    later(31 * DAY)
+    pass_time(31 * DAY)
     keys.rotate(alice)
     assert db.session.scalar(select(func.count()).select_from(FormerKey)) == 1
     keys.delete(alice)
@@ -106,29 +114,29 @@ def test_former_keys_are_few_and_go_with_their_stream(app: Flask, key: str, late
 def test_what_is_remembered_of_refusals_is_bounded(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(brute_force, "MOST", 10)
     for number in range(30):
-        assert brute_force.is_new("stream", "198.51.100.7", "alice", wrong(number))
+        assert brute_force.is_new_guess("stream", "198.51.100.7", "alice", wrong(number))
     assert db.session.scalar(select(func.count()).select_from(Refusal)) == 10
-    assert not brute_force.is_new("stream", "198.51.100.7", "alice", wrong(29))
-    assert brute_force.is_new("stream", "198.51.100.7", "alice", wrong(0))
+    assert not brute_force.is_new_guess("stream", "198.51.100.7", "alice", wrong(29))
+    assert brute_force.is_new_guess("stream", "198.51.100.7", "alice", wrong(0))
 
 
-def test_a_refusal_is_remembered_for_a_day_after_the_last_try(app: Flask, later: Callable[[float], None]) -> None:
+def test_a_refusal_is_remembered_for_a_day_after_the_last_try(app: Flask, pass_time: Callable[[float], None]) -> None:
     def new() -> bool:
-        return brute_force.is_new("stream", "198.51.100.7", "alice", wrong(1))
+        return brute_force.is_new_guess("stream", "198.51.100.7", "alice", wrong(1))
 
     assert new()
     for _ in range(3):
-        later(DAY - 60)
+        pass_time(DAY - 60)
         assert not new()
-    later(DAY + 60)
+    pass_time(DAY + 60)
     assert new()
 
 
-def test_parts_are_kept_apart_and_no_secret_is_kept(app: Flask, key: str) -> None:
+def test_parts_are_kept_apart_and_no_secret_is_kept(app: Flask, alice_secret: str) -> None:
     secret = "Not-The-Right-One-1!"
-    assert brute_force.is_new("login", "198.51.100.7", "alice", secret)
-    assert brute_force.is_new("stream", "198.51.100.7", "alice", secret)
-    assert brute_force.is_new("login", "198.51.100.7", "alic", "e" + secret)
+    assert brute_force.is_new_guess("login", "198.51.100.7", "alice", secret)
+    assert brute_force.is_new_guess("stream", "198.51.100.7", "alice", secret)
+    assert brute_force.is_new_guess("login", "198.51.100.7", "alic", "e" + secret)
     for file in app.config["STREAMKEEP"].database_path.parent.iterdir():
         assert secret.encode() not in file.read_bytes()
         assert b"198.51.100.7" not in file.read_bytes()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from api_clients import Person
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given
 from hypothesis import settings as how
 from hypothesis import strategies as st
-from people import Person
 
 DEEP = "[" * 30_000 + "]" * 30_000
 

@@ -18,122 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from callers import reported
 from flask import Flask
 from flask.testing import FlaskClient
-from hypothesis import given
-from hypothesis import strategies as st
 from orchestrator import worker
 from orchestrator.models import Sample, Session
 from orchestrator.site.database import db
-from orchestrator.streams import keys, rtmp_statistics, samples, sessions
-from orchestrator.streams.rtmp_statistics import Meter, NoAnswer, Reading, understand
+from orchestrator.streams import keys, samples, sessions
 from orchestrator.streams.viewers import Audience
 from orchestrator.worker import Worker
+from peers import reported, stat
 from sqlalchemy import select, text
 
 Call = Callable[..., int]
-
-# As Debian's nginx-rtmp answers, shortened.
-STAT = """<?xml version="1.0" encoding="utf-8" ?>
-<rtmp><bytes_in>4052033</bytes_in><server><application><name>live</name><live><stream><name>alice</name><time>19441</time><bw_in>1755608</bw_in><bytes_in>{received}</bytes_in>
-<client><id>445</id><address>10.9.0.5</address><dropped>0</dropped><active/></client>
-<client><id>{client}</id><address>198.51.100.7</address><timestamp>19921</timestamp><publishing/><active/></client>
-<meta><video><width>1280</width><height>{height}</height><frame_rate>30</frame_rate><codec>H264</codec>
-<profile>Baseline</profile><level>3.1</level></video><audio><codec>AAC</codec><profile>LC</profile></audio></meta>
-<nclients>2</nclients><publishing/><active/></stream>
-<stream><name>left</name><bytes_in>7</bytes_in><client><id>9</id></client></stream></live></application></server></rtmp>
-"""
-
-
-def stat(received: int = 4_000_000, client: int = 1, height: int = 720) -> bytes:
-    return STAT.format(received=received, client=client, height=height).encode()
-
-
-def test_who_publishes_is_read_and_who_only_plays_is_not() -> None:
-    alice = Reading("439", 4_037_700, 1280, 720, 30.0, "H264 Baseline", "AAC LC")
-    assert understand(stat(4_037_700, 439)) == {("alice", "439"): alice}
-
-
-def test_a_publisher_who_has_not_said_what_it_sends_is_read() -> None:
-    bare = b"<rtmp><server><application><live><stream><name>x</name><client><id>1</id><publishing/></client></stream></live></application></server></rtmp>"  # noqa: E501
-    assert understand(bare) == {("x", "1"): Reading("1", 0, 0, 0, 0.0, "", "")}
-
-
-@pytest.mark.parametrize(
-    ("told", "width", "rate"),
-    [
-        ("18446744073709551615", 0, 0.0),  # -1, as nginx-rtmp writes it
-        ("-1", 0, 0.0),
-        ("nan", 0, 0.0),
-        ("inf", 0, 0.0),
-        ("9" * 5000, 0, 0.0),
-        ("fast", 0, 0.0),
-        ("", 0, 0.0),
-        ("65536", 0, 0.0),
-        ("65535", 65535, 0.0),
-        ("25", 25, 25.0),
-    ],
-)
-def test_a_number_that_can_not_be_says_nothing(told: str, width: int, rate: float) -> None:
-    answer = stat().replace(b">1280<", f">{told}<".encode()).replace(b">30<", f">{told}<".encode())
-    (reading,) = understand(answer).values()
-    assert (reading.width, reading.frame_rate, reading.height) == (width, rate, 720)
-
-
-@pytest.mark.parametrize("words", [b"\x01", b"\xff\xfe", "\uffff".encode(), b"\x1b[31m"])
-def test_what_publishers_say_of_themselves_breaks_nothing(words: bytes) -> None:
-    answer = stat().replace(b"<codec>H264<", b"<codec>H264" + words + b"<")
-    (reading,) = understand(answer).values()
-    assert (reading.width, reading.received) == (1280, 4_000_000)
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [b"", b"<rtmp>", b"\xff", b'<!DOCTYPE x [<!ENTITY a "aa">]><rtmp>&a;</rtmp>'],
-)
-def test_what_is_no_answer_is_said(monkeypatch: pytest.MonkeyPatch, answer: bytes) -> None:
-    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: BytesIO(answer))
-    with pytest.raises(NoAnswer):
-        rtmp_statistics.fetch("http://192.0.2.1/stat")
-
-
-def test_nobody_there_is_no_answer() -> None:
-    with pytest.raises(NoAnswer, match="URLError"):
-        rtmp_statistics.fetch("http://127.0.0.1:1/stat")
-
-
-def test_a_bitrate_is_an_average_of_ten_seconds() -> None:
-    meter = Meter()
-    assert meter.kbps == 0
-    for second in range(0, 31, 2):
-        meter.count(second * 250_000, float(second))
-    assert (meter.kbps, meter.seconds) == (2000, 10.0)
-    meter.count(30 * 250_000 + 1_250_000, 32.0)  # two seconds of five times as much
-    assert meter.kbps == 2600
-
-
-def test_a_counter_that_began_anew_is_no_negative_bitrate() -> None:
-    meter = Meter()
-    assert [meter.count(value, float(second)) for second, value in ((0, 900), (2, 1000), (4, 50), (6, 80))] == [
-        0,
-        100,
-        0,
-        30,
-    ]
-    assert meter.kbps >= 0
-
-
-@given(st.lists(st.tuples(st.floats(0.5, 20), st.integers(0, 10**7)), min_size=1, max_size=60))
-def test_whatever_comes_is_counted_once(steps: list[tuple[float, int]]) -> None:
-    meter, moment, total, counted = Meter(), 0.0, 0, 0
-    meter.count(0, 0.0)
-    for seconds, amount in steps:
-        moment, total = moment + seconds, total + amount
-        counted += meter.count(total, moment)
-    assert counted == total
-    assert meter.kbps >= 0
-    assert meter.seconds < rtmp_statistics.WINDOW + 20
 
 
 class Stage:
@@ -177,8 +73,8 @@ def latest() -> Session:
 
 
 @pytest.fixture
-def stage(app: Flask, monkeypatch: pytest.MonkeyPatch, call: Call, key: str) -> Iterator[Stage]:
-    assert call("publish", name="alice", key=key) == 204
+def stage(app: Flask, monkeypatch: pytest.MonkeyPatch, rtmp_callback: Call, alice_secret: str) -> Iterator[Stage]:
+    assert rtmp_callback("publish", name="alice", key=alice_secret) == 204
     yield Stage(app, monkeypatch)
 
 
@@ -233,13 +129,13 @@ def test_without_an_answer_nothing_changes_and_it_is_said_once(
     ],
 )
 def test_what_exceeds_a_limit_is_sent_away_and_only_that(
-    stage: Stage, call: Call, key: str, limit: str, value: int, kbps: int, ending: str | None
+    stage: Stage, rtmp_callback: Call, alice_secret: str, limit: str, value: int, kbps: int, ending: str | None
 ) -> None:
     keys.change(keys.known("alice"), **{limit: value})
     assert stage.send(kbps, 8).ending == ending
-    assert call("update", call="update_publish", name="alice", key=key) == (403 if ending else 204)
+    assert rtmp_callback("update", call="update_publish", name="alice", key=alice_secret) == (403 if ending else 204)
     # An encoder comes back at once, and would for ever.
-    assert call("publish", name="alice", key=key, clientid="2") == 403
+    assert rtmp_callback("publish", name="alice", key=alice_secret, clientid="2") == 403
     if ending:
         assert keys.known("alice").held_until
 
@@ -290,9 +186,9 @@ def test_who_watches_is_counted(stage: Stage) -> None:
     assert (session.viewers, session.peak_viewers) == (0, 2)
 
 
-def test_samples_go_an_hour_after_their_stream(stage: Stage, call: Call, key: str) -> None:
+def test_samples_go_an_hour_after_their_stream(stage: Stage, rtmp_callback: Call, alice_secret: str) -> None:
     stage.send(100, 1)
-    call("done", name="alice", key=key)
+    rtmp_callback("done", name="alice", key=alice_secret)
     worker.tidy()
     assert db.session.scalars(select(Sample)).all()
     latest().ended_at -= timedelta(minutes=61)  # type: ignore[operator]
@@ -301,9 +197,9 @@ def test_samples_go_an_hour_after_their_stream(stage: Stage, call: Call, key: st
     assert not db.session.scalars(select(Sample)).all()
 
 
-def test_a_stream_that_fell_silent_is_ended(stage: Stage, later: Callable[[float], None]) -> None:
+def test_a_stream_that_fell_silent_is_ended(stage: Stage, pass_time: Callable[[float], None]) -> None:
     stage.send(100, 1)
-    later(11)
+    pass_time(11)
     assert stage.send(100, 1).ending == "silent"
     assert not stage.worker.meters
 
@@ -356,7 +252,7 @@ def streams(*streams: tuple[str, int, str]) -> bytes:
 
 @pytest.fixture
 def running(
-    app: Flask, environment: dict[str, str], stat_server: StatServer, tmp_path: Path, call: Call
+    app: Flask, environment: dict[str, str], stat_server: StatServer, tmp_path: Path, rtmp_callback: Call
 ) -> Iterator[tuple[Path, Path]]:
     """The real worker, on the test's database, with `alice` and `bob` live; gives its heartbeat and its log."""
     heartbeat, log = tmp_path / "heartbeat", tmp_path / "log"
@@ -373,7 +269,7 @@ def running(
         process = subprocess.Popen([sys.executable, "-c", program], env=settings, stdout=out, stderr=out)
     eventually(heartbeat.exists, log, 60)  # before anybody is live: a slow start would be their silence
     for number, slug in enumerate(("alice", "bob")):
-        assert call("publish", name=slug, key=keys.create(slug)[1], clientid=str(number)) == 204
+        assert rtmp_callback("publish", name=slug, key=keys.create(slug)[1], clientid=str(number)) == 204
     db.session.remove()
     yield heartbeat, log
     assert process.poll() is None, log.read_text()

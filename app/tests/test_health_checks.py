@@ -8,11 +8,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from callers import PROXY, STRANGER
 from flask.testing import FlaskClient
 from orchestrator.internal import health_checks
 from orchestrator.site.database import db
 from orchestrator.site.settings import Settings
+from peers import PROXY, STRANGER
 
 WRITE_VERSION = 18  # where in the file's header SQLite notes who may write it (https://www.sqlite.org/fileformat.html)
 

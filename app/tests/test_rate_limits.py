@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from callers import PROXY, STRANGER
 from flask.testing import FlaskClient
 from flask_migrate import upgrade
 from limits import parse
@@ -15,6 +14,7 @@ from orchestrator import create_app
 from orchestrator.site.database import db
 from orchestrator.site.rate_limit_storage import SqliteCounters
 from orchestrator.site.settings import from_environment
+from peers import PROXY, STRANGER
 from werkzeug.test import TestResponse
 
 

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from callers import reported
 from flask import Flask
 from flask.testing import FlaskClient
 from orchestrator.people import accounts
 from orchestrator.site.settings import Settings
 from orchestrator.streams import keys, recordings
+from peers import reported
 
 Headers = Callable[[str], dict[str, str]]
 FIRST, SECOND = "2026-11-24T23-55-02Z.mp4", "2026-11-25T00-10-00Z.mp4"

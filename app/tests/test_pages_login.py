@@ -231,7 +231,7 @@ def test_a_script_keeps_the_session_alive(browser: Make) -> None:
     assert ingrid.send("/session/continue").status_code == 403
 
 
-def test_a_second_tab_goes_on_and_a_thief_ends_it(browser: Make, later: Callable[[float], None]) -> None:
+def test_a_second_tab_goes_on_and_a_thief_ends_it(browser: Make, pass_time: Callable[[float], None]) -> None:
     ingrid = browser("ingrid", "streamer")
     stolen = ingrid.cookie("__Secure-refresh", "/session")
     assert ingrid.get("/session/continue").status_code == 204
@@ -240,7 +240,7 @@ def test_a_second_tab_goes_on_and_a_thief_ends_it(browser: Make, later: Callable
     answer = ingrid.get("/session/continue")
     assert answer.status_code == 204
     assert [line.partition("=")[0] for line in answer.headers.getlist("Set-Cookie")] == ["__Host-access"]
-    later(60)
+    pass_time(60)
     assert ingrid.get("/session/continue").status_code == 401
     ingrid.client.set_cookie("__Secure-refresh", newest, domain="streams.test", path="/session", secure=True)
     assert ingrid.get("/session/continue").status_code == 401

@@ -7,7 +7,6 @@ from datetime import timedelta
 from http.cookies import SimpleCookie
 
 import pytest
-from callers import PROXY, STRANGER
 from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given
@@ -17,6 +16,7 @@ from orchestrator.models import StreamKey
 from orchestrator.people import accounts, logins
 from orchestrator.site import clock
 from orchestrator.streams import keys, playback_access
+from peers import PROXY, STRANGER
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ def test_the_watch_page_asks_where_the_browser_sends_what_signs_it_in(client: Fl
 
 
 @pytest.mark.parametrize("visibility", ["public", "unlisted"])
-def test_what_is_not_private_needs_no_grant(client: FlaskClient, key: str, visibility: str) -> None:
+def test_what_is_not_private_needs_no_grant(client: FlaskClient, alice_secret: str, visibility: str) -> None:
     keys.change(keys.known("alice"), visibility=visibility)
     status, cookies = ask(client, slug="alice")
     assert (status, dict(cookies)) == (204, {})
