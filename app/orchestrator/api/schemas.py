@@ -10,7 +10,7 @@ from marshmallow import Schema, ValidationError, fields, pre_dump, validate, val
 from ..models import ROLES, VISIBILITIES, Health
 from ..people.accounts import LONGEST_NAME, LONGEST_PASSWORD, SHORTEST_PASSWORD
 from ..streams.health import problems_of
-from ..streams.keys import LARGEST_NUMBER, LONGEST_TITLE, MOST_SOURCES, SYNTAX
+from ..streams.keys import LARGEST_LIMIT, LONGEST_TITLE, MOST_SOURCES, SYNTAX
 from ..streams.playback_access import LONGEST_INVITATION
 from ..streams.problems import KINDS, SEVERITIES
 from ..streams.relays import LONGEST_KEY, LONGEST_SERVER, REASONS, STATES
@@ -45,7 +45,7 @@ def limit(unit: str) -> fields.Integer:
     return fields.Integer(
         strict=True,
         allow_none=True,
-        validate=validate.Range(1, LARGEST_NUMBER),
+        validate=validate.Range(1, LARGEST_LIMIT),
         metadata={"description": f"In {unit}; null for no limit."},
     )
 

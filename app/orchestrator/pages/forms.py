@@ -8,7 +8,7 @@ from typing import Any
 from werkzeug.datastructures import MultiDict
 
 from ..models import StreamKey
-from ..streams.keys import LARGEST_NUMBER, NUMBERS, KeyProblem
+from ..streams.keys import LARGEST_LIMIT, NUMERIC_LIMITS, KeyProblem
 
 
 def _limit(form: MultiDict[str, str], name: str) -> int | None:
@@ -17,7 +17,7 @@ def _limit(form: MultiDict[str, str], name: str) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= 7):
-        raise KeyProblem(f"A limit is a whole number from 1 to {LARGEST_NUMBER}, or left empty for none.")
+        raise KeyProblem(f"A limit is a whole number from 1 to {LARGEST_LIMIT}, or left empty for none.")
     return int(text)
 
 
@@ -44,7 +44,7 @@ def key_fields(form: MultiDict[str, str]) -> dict[str, Any]:
         "record": form.get("record") == "yes",
         "expires_at": _expiry(form),
         "sources": form.get("sources", "").replace(",", " ").split(),
-        **{name: _limit(form, name) for name in NUMBERS},
+        **{name: _limit(form, name) for name in NUMERIC_LIMITS},
     }
 
 

@@ -29,9 +29,9 @@ FORMER = timedelta(days=30)
 FORMER_KEPT = 5  # of each stream, the newest
 LONGEST_TITLE = 120  # characters
 MOST_SOURCES = 50  # networks of a key
-NUMBERS = ("max_bitrate_kbps", "max_height", "max_minutes")  # limits that are numbers
-LARGEST_NUMBER = 1_000_000  # of these
-CHANGEABLE = frozenset({"title", "expires_at", "sources", "visibility", "record", *NUMBERS})
+NUMERIC_LIMITS = ("max_bitrate_kbps", "max_height", "max_minutes")
+LARGEST_LIMIT = 1_000_000  # of these
+CHANGEABLE = frozenset({"title", "expires_at", "sources", "visibility", "record", *NUMERIC_LIMITS})
 
 
 class KeyProblem(ValueError):
@@ -64,20 +64,23 @@ def digest(key: str) -> str:
     return sha256(key.encode()).hexdigest()
 
 
-def state(key: StreamKey, live: bool) -> str:
-    """Return in one word what becomes of who publishes with *key*."""
-    moment_now = now()
-    if live:
-        return "live"
-    if key.revoked_at:
+def withheld(key: StreamKey) -> str | None:
+    """Return why nobody may publish with *key* at this moment, one of `problems.REFUSALS`, or None."""
+    moment = now()
+    if key.revoked_at is not None:
         return "revoked"
     if key.owner_disabled:
         return "disabled"
-    if key.expires_at and key.expires_at <= moment_now:
+    if key.expires_at is not None and key.expires_at <= moment:
         return "expired"
-    if key.held_until and key.held_until > moment_now:
+    if key.held_until is not None and key.held_until > moment:
         return "held"
-    return "ready"
+    return None
+
+
+def state(key: StreamKey, live: bool) -> str:
+    """Return in one word what becomes of who publishes with *key*."""
+    return "live" if live else withheld(key) or "ready"
 
 
 def stream_key(slug: str, secret: str) -> str:
@@ -168,10 +171,10 @@ def _apply(key: StreamKey, changes: dict[str, Any], by: Who) -> None:
     _judge_sources(changes.get("sources", []))
     if changes.get("visibility", "public") not in VISIBILITIES:
         raise KeyProblem(f"A stream is one of {', '.join(VISIBILITIES)}.")
-    for limit in NUMBERS:
+    for limit in NUMERIC_LIMITS:
         value = changes.get(limit)
-        if value is not None and not 0 < value <= LARGEST_NUMBER:
-            raise KeyProblem(f"{limit} is a number from 1 to {LARGEST_NUMBER}, or left out for no limit.")
+        if value is not None and not 0 < value <= LARGEST_LIMIT:
+            raise KeyProblem(f"{limit} is a number from 1 to {LARGEST_LIMIT}, or left out for no limit.")
     permissions.judge_change(by, key, changes)
     if permissions.administers(by):
         named = {limit: by.name for limit in changes.keys() & permissions.LIMITS.keys() if changes[limit]}
@@ -286,15 +289,8 @@ def judge(key: StreamKey | None, secret: str, address: str) -> StreamKey:
     matches = hmac.compare_digest(key_hash, key.key_hash if key else digest(""))
     if key is None or not matches:
         raise Refused("rotated" if _is_former(key, key_hash) else "key")
-    moment = now()
-    if key.revoked_at is not None:
-        raise Refused("revoked")
-    if key.owner_disabled:
-        raise Refused("disabled")
-    if key.expires_at is not None and key.expires_at <= moment:
-        raise Refused("expired")
-    if key.held_until is not None and key.held_until > moment:
-        raise Refused("held")
+    if reason := withheld(key):
+        raise Refused(reason)
     if not _comes_from(key, address):
         raise Refused("source")
     return key
