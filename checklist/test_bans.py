@@ -211,9 +211,9 @@ def test_a_ban_is_lifted_by_the_playbook(controller: Controller, site: Site, hos
     ],
 )
 def test_a_bad_file_is_noticed_before_it_is_used(host: Host, file: str, bad: str) -> None:
-    assert host.run(f"streamkeep-fail2ban-test /etc/fail2ban/{file} {file}").rc == 0
+    assert host.run(f"streamkeep-host validate fail2ban /etc/fail2ban/{file} {file}").rc == 0
     host.check_output(f"cp /etc/fail2ban/{file} /root/probe-file && printf '%%s\\n' %s >>/root/probe-file", bad)
-    assert host.run(f"streamkeep-fail2ban-test /root/probe-file {file}").rc != 0
+    assert host.run(f"streamkeep-host validate fail2ban /root/probe-file {file}").rc != 0
 
 
 def test_rotation_keeps_the_log_readable_and_watched(host: Host) -> None:

@@ -255,10 +255,10 @@ def test_files_are_compared_every_day_and_packages_every_week(host: Host) -> Non
 @pytest.mark.destructive
 def test_a_planted_file_is_found(host: Host, planted: str) -> None:
     """And so is a changed permission; what the probes before this one left is accepted first."""
-    host.check_output("streamkeep-integrity accept")
+    host.check_output("streamkeep-host integrity accept")
     host.check_output(f"rm {planted}")
     assert host.run("systemctl start streamkeep-integrity").rc != 0, "a removed file"
-    host.check_output("streamkeep-integrity accept")
+    host.check_output("streamkeep-host integrity accept")
     assert host.run("systemctl start streamkeep-integrity").rc == 0
     host.check_output(f"touch {planted} && chmod u+s /usr/bin/env")
     assert host.run("systemctl start streamkeep-integrity").rc != 0
@@ -267,8 +267,8 @@ def test_a_planted_file_is_found(host: Host, planted: str) -> None:
     assert planted in found
     assert "/usr/bin/env" in found
     # An upgrade in between accepts nothing, because files differed before it.
-    host.check_output("streamkeep-integrity before-upgrade")
-    assert "nothing is accepted" in host.check_output("streamkeep-integrity after-upgrade")
+    host.check_output("streamkeep-host integrity before-upgrade")
+    assert "nothing is accepted" in host.check_output("streamkeep-host integrity after-upgrade")
     host.check_output(f"chmod u-s /usr/bin/env && rm {planted}")
     assert host.run("systemctl start streamkeep-integrity").rc == 0
 

@@ -161,7 +161,7 @@ def issued(site: Site, outside: Outside, host: Host, deploy: Deploy, authority: 
     own = serials(outside, site)
     assert "Pebble" not in shown(outside, site, 443, "-issuer")
     with authority.down(host):
-        assert "does not answer: look at its status" in host.run("streamkeep-acme issue").stderr
+        assert "does not answer: look at its status" in host.run("streamkeep-host acme issue").stderr
     assert serials(outside, site) == own
 
     authority.resolve(site.address)
@@ -286,7 +286,7 @@ MAKE = (
     " 2>/dev/null"
 )
 EC = "ec -pkeyopt ec_paramgen_curve:P-256"
-INSTALL = "streamkeep-certificate install /root/probe/cert.pem /root/probe/key.pem"
+INSTALL = "streamkeep-host certificate install /root/probe/cert.pem /root/probe/key.pem"
 
 
 @pytest.fixture
@@ -301,9 +301,9 @@ def made(site: Site, outside: Outside, host: Host) -> Iterator[Callable[[str, st
             host.check_output(f"echo {content} | base64 --decode >/root/probe/{file}")
 
     yield make
-    host.check_output("streamkeep-certificate install /root/probe/old/fullchain.pem /root/probe/old/privkey.pem")
+    host.check_output("streamkeep-host certificate install /root/probe/old/fullchain.pem /root/probe/old/privkey.pem")
     host.check_output(
-        "rm -r /root/probe && streamkeep-certificate-check"
+        "rm -r /root/probe && streamkeep-host certificate check"
         # systemd starts what fails no more than five times in ten seconds
         " && systemctl reset-failed streamkeep-certificate-check && systemctl start streamkeep-certificate-check"
     )
@@ -340,10 +340,10 @@ def test_what_a_killed_run_left_is_served_by_the_next(
     made(EC, "-days 30")
     host.check_output(f"cd /root/probe && cat cert.pem >{SERVED}/fullchain.pem && cat key.pem >{SERVED}/privkey.pem")
     assert serials(outside, site) == before
-    assert "serve the certificate" in host.check_output("streamkeep-certificate ensure")
+    assert "serve the certificate" in host.check_output("streamkeep-host certificate ensure")
     assert len(serials(outside, site)) == 1
     assert not serials(outside, site) & before
-    assert host.check_output("streamkeep-certificate ensure") == ""
+    assert host.check_output("streamkeep-host certificate ensure") == ""
 
 
 @pytest.mark.destructive
@@ -361,8 +361,8 @@ def test_the_alarm_comes_before_the_end(host: Host, made: Callable[[str, str], N
     # Installing refuses one that has ended, so this one is put there as by somebody in a hurry.
     made(EC, "-not_before 20200101000000Z -not_after 20200102000000Z")
     host.check_output(f"cd /root/probe && cat cert.pem >{SERVED}/fullchain.pem && cat key.pem >{SERVED}/privkey.pem")
-    host.run("streamkeep-certificate reload")
-    assert host.run("streamkeep-certificate-check").stdout.count('"result":"ended"') == len(PORTS)
+    host.run("streamkeep-host certificate reload")
+    assert host.run("streamkeep-host certificate check").stdout.count('"result":"ended"') == len(PORTS)
     assert set(days_left(host).values()) == {0}
 
 

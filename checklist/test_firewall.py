@@ -244,9 +244,9 @@ def test_rules_that_let_us_in_stay_and_stale_ones_go(site: Site, outside: Outsid
 @pytest.mark.slow
 @pytest.mark.brisk
 def test_rules_that_nobody_proved_are_proven_by_the_next_run(host: Host, deploy: Deploy) -> None:
-    host.check_output("streamkeep-firewall-rollback arm 90")
+    host.check_output("streamkeep-host firewall-rollback arm 90")
     done = deploy()
     assert done.succeeded
     assert done.changes > 0
-    assert host.run("streamkeep-firewall-rollback pending").rc == 1
+    assert host.run("streamkeep-host firewall-rollback pending").rc == 1
     assert host.run("systemctl is-active streamkeep-firewall-rollback.timer").rc != 0

@@ -111,7 +111,7 @@ def test_whom_the_hosts_own_store_trusts_gets_the_stream(
         assert "a-key" in servers.log(TRUSTED)
         assert "a-key" not in servers.log(ANOTHER_NAME)
     finally:
-        host.check_output(f"rm {CA} && update-ca-certificates --fresh && streamkeep-integrity accept")
+        host.check_output(f"rm {CA} && update-ca-certificates --fresh && streamkeep-host integrity accept")
     api.does("DELETE", f"{PATH}/{trusted}")
     again = pass_on(f"rtmps://{servers.address}:{TRUSTED}/live", "a-key")
     becomes(api, again, ("refused", "certificate not trusted"))

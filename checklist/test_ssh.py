@@ -14,6 +14,7 @@ from outside import Outside, Site, patient
 from testinfra.host import Host
 
 DROP_IN = "/etc/ssh/sshd_config.d/00-streamkeep.conf"
+VALIDATE = "streamkeep-host validate sshd"
 # Said by the server to whoever asks: nothing that a quantum computer, or SHA-1, would open later.
 KEX = {
     "bookworm": ["sntrup761x25519-sha512@openssh.com"],
@@ -145,10 +146,10 @@ def test_a_drop_in_that_breaks_a_promise_is_refused(host: Host, site: Site, line
     ours = host.check_output(f"cat {DROP_IN}")
     host.run("rm --force /tmp/probe-drop-in")
     host.check_output(f"printf '%s\\n' '{line}' | cat - {DROP_IN} >/tmp/probe-drop-in")
-    refused = host.run(f"streamkeep-sshd-test /tmp/probe-drop-in {site.user}")
+    refused = host.run(f"{VALIDATE} /tmp/probe-drop-in {site.user} streamkeep-ssh")
     assert refused.rc != 0
     assert said in refused.stderr
-    assert host.run(f"streamkeep-sshd-test {DROP_IN} {site.user}").rc == 0
+    assert host.run(f"{VALIDATE} {DROP_IN} {site.user} streamkeep-ssh").rc == 0
     assert host.check_output(f"cat {DROP_IN}") == ours
 
 
@@ -158,12 +159,12 @@ def test_another_file_cannot_undo_it_unnoticed(host: Host, site: Site) -> None:
     other = "/etc/ssh/sshd_config.d/99-probe.conf"
     try:
         host.check_output(f"printf 'Match User {site.user}\\n  PermitRootLogin yes\\n' >{other}")
-        refused = host.run(f"streamkeep-sshd-test {DROP_IN} {site.user}")
+        refused = host.run(f"{VALIDATE} {DROP_IN} {site.user} streamkeep-ssh")
         assert refused.rc != 0
         assert "would not be in effect" in refused.stderr
     finally:
         host.check_output(f"rm {other}")
-    assert host.run(f"streamkeep-sshd-test {DROP_IN} {site.user}").rc == 0
+    assert host.run(f"{VALIDATE} {DROP_IN} {site.user} streamkeep-ssh").rc == 0
 
 
 @pytest.fixture

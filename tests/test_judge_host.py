@@ -241,10 +241,19 @@ def test_settings_of_an_engine_that_are_not_ours_are_refused(
     assert all(words in sentence for words, sentence in zip(said, found, strict=True)), found
 
 
-def test_the_mark_of_our_settings_is_what_the_role_installs() -> None:
-    tasks = yaml.safe_load((REPOSITORY / "roles/docker/tasks/configure.yml").read_text(encoding="utf-8"))
-    written = [task[module]["dest"] for task in tasks for module in task if "dest" in (task[module] or {})]
-    assert written == [f"/{DAEMON_MARK}", f"/{DAEMON}"]
+def test_the_mark_of_our_settings_is_written_before_them() -> None:
+    site = yaml.safe_load((REPOSITORY / "playbooks/site.yml").read_text(encoding="utf-8"))
+    written = []
+    for name in [entry["role"] for play in site for entry in play["roles"]]:
+        for file in sorted((REPOSITORY / "roles" / name / "tasks").glob("*.yml")):
+            tasks = yaml.safe_load(file.read_text(encoding="utf-8"))
+            written += [
+                words["dest"]
+                for task in tasks
+                for words in task.values()
+                if isinstance(words, dict) and "dest" in words
+            ]
+    assert written.index(f"/{DAEMON_MARK}") < written.index(f"/{DAEMON}")
 
 
 def test_names_of_others_are_bounded() -> None:

@@ -78,7 +78,7 @@ UNCHECKED = {
 
 def test_what_is_rendered_is_looked_at_by_its_program_before_it_replaces_anything() -> None:
     rendered = [task for file in TASK_FILES for task in tasks(load(file)) if "ansible.builtin.template" in task]
-    assert len(rendered) >= 30
+    assert len(rendered) >= 25
     unchecked = {task["name"] for task in rendered if "%s" not in task["ansible.builtin.template"].get("validate", "")}
     assert unchecked == set(UNCHECKED)
 

@@ -1,7 +1,7 @@
 """Bring ufw to a set of rules: ours are those whose comment begins with "streamkeep"; all others stay and are told.
 
 Rules are added before any is taken away and before the default closes, so that no packet of ours is refused in between.
-A way back (streamkeep-firewall-rollback) is armed before the first change; whoever calls has to disarm it.
+A way back (streamkeep-host firewall-rollback) is armed before the first change; whoever calls has to disarm it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from ansible.module_utils.basic import AnsibleModule
 
 OURS = "streamkeep "
+ROLLBACK = ("/usr/local/sbin/streamkeep-host", "firewall-rollback")
 ANYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
 FILES = {4: Path("/etc/ufw/user.rules"), 6: Path("/etc/ufw/user6.rules")}
 DEFAULTS = Path("/etc/default/ufw")
@@ -127,7 +128,6 @@ def main() -> None:
     module = AnsibleModule(
         {
             "rules": {"type": "list", "elements": "dict", "options": rule, "required": True},
-            "rollback": {"type": "path", "required": True},
             "rollback_seconds": {"type": "int", "required": True},
         },
         supports_check_mode=True,
@@ -137,12 +137,11 @@ def main() -> None:
     before = present()
     todo = steps(module, goal)
     stale = ours(before) - goal
-    rollback = module.params["rollback"]
     # A run that was killed before it proved its rules left the way back armed: they are to be proven now.
-    unproven = Path(rollback).exists() and module.run_command([rollback, "pending"])[0] == 0
+    unproven = Path(ROLLBACK[0]).exists() and module.run_command([*ROLLBACK, "pending"])[0] == 0
     changed = bool(todo or stale or unproven)
     if changed and not module.check_mode:
-        module.run_command([rollback, "arm", str(module.params["rollback_seconds"])], check_rc=True)
+        module.run_command([*ROLLBACK, "arm", str(module.params["rollback_seconds"])], check_rc=True)
         for words in todo:
             module.run_command(["ufw", *words], check_rc=True)
         for old in sorted(ours(present()) - goal):

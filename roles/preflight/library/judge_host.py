@@ -35,8 +35,8 @@ ENGINE_PACKAGES = (
     "moby-engine",
 )
 DAEMON = "etc/docker/daemon.json"
-# The role docker installs this before it writes DAEMON for the first time.
-DAEMON_MARK = "usr/local/sbin/streamkeep-dockerd-test"
+# The role firewall writes this before the role docker writes DAEMON for the first time.
+DAEMON_MARK = "etc/systemd/system/streamkeep-firewall.service"
 # systemd-sysctl's folders; of files by the same name the first counts (sysctl.d(5)).
 SYSCTL_FOLDERS = ("etc/sysctl.d", "run/sysctl.d", "usr/local/lib/sysctl.d", "usr/lib/sysctl.d")
 # Read after those, by `sysctl --system` and by ufw whenever it starts.
