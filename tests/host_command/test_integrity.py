@@ -106,6 +106,11 @@ def test_upgrades_are_accepted_where_all_was_well_before(
         assert (there(tmp_path)["aide.db"] == "new\n") == (before == 0)
     assert ask("after-upgrade") == 0
     assert "nothing is accepted" in capfd.readouterr().out, "what was noted holds for one upgrade"
+    for before in (0, 4):  # the first of which was killed
+        aide(before)
+        assert ask("before-upgrade") == 0
+    assert ask("after-upgrade") == 0
+    assert "nothing is accepted" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("sums", [0, 2])
