@@ -18,7 +18,6 @@ LINEAGE = Path("/etc/letsencrypt/live/streamkeep")
 CONFIGURATION = Path("/etc/letsencrypt/renewal/streamkeep.conf")
 RENEW_SECONDS = 30 * certificate.DAY  # before its end, as certbot renews by itself
 CHALLENGES = ".well-known/acme-challenge"
-HOOK = ("--deploy-hook", f"{COMMAND} acme deploy")
 
 
 def issue() -> None:
@@ -39,7 +38,7 @@ def issue() -> None:
     _ask(
         authority,
         *("certonly", *how, "--agree-tos", *email, "--server", authority.server),
-        *(*kept, *challenge, *HOOK, *domains),
+        *(*kept, *challenge, "--deploy-hook", f"{COMMAND} acme deploy", *domains),
     )
     _deploy()  # where the hook's own failure was only noted by certbot, this one is told
     print(f"The authority at {authority.server} signed for {' '.join(authority.names)}.")
@@ -47,7 +46,7 @@ def issue() -> None:
 
 def renew() -> None:
     """Renew what is due; certbot.timer runs this."""
-    _ask(_authority(), "renew", "--no-random-sleep-on-renew", *HOOK)
+    _ask(_authority(), "renew", "--no-random-sleep-on-renew")
     _deploy()
 
 
