@@ -25,7 +25,7 @@ LOCK_SECONDS = 120
 # New workers of nginx take over within moments.
 TRIES, PAUSE_SECONDS = 30, 0.5
 CONNECT_SECONDS = 10
-MAX_SHORTEST_SECONDS = 3600  # what ends sooner is not taken
+SHORTEST_SECONDS = 3600  # what ends sooner is not taken
 DAY = 86_400
 PEM = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.S)
 NETWORK = '{{(index .NetworkSettings.Networks "streamkeep_frontend").IPAddress}}'
@@ -46,7 +46,7 @@ def reload() -> None:
 
 
 def ensure() -> None:
-    """Do the same where it has not, because a run was killed before; says nothing where it has."""
+    """Let it take that pair where it has not, because a run was killed before; says nothing where it has."""
     with _locked():
         wanted = first_certificate(_folder() / "fullchain.pem")
         if _proxy_address() and any(_served(port) != wanted for port in LISTENING):
@@ -224,7 +224,7 @@ def _put(pair: Pair) -> None:
 
 
 def _take(chain: Path, key: Path) -> None:
-    lasts = ("-noout", "-checkend", str(MAX_SHORTEST_SECONDS))
+    lasts = ("-noout", "-checkend", str(SHORTEST_SECONDS))
     if run("openssl", "x509", "-in", str(chain), *lasts, check=False, stdout=subprocess.DEVNULL).returncode:
         raise Failure(f"{chain} has ended or is no certificate: it was not taken.")
     public = output("openssl", "x509", "-in", str(chain), "-noout", "-pubkey")
