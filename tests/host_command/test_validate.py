@@ -63,7 +63,7 @@ def test_what_sshd_refuses_is_refused_in_its_words(
 ) -> None:
     stand_in("sshd", "echo 'Bad configuration option: X' >&2; exit 255")
     (tmp_path / "candidate").write_text("X yes\n")
-    assert ask("sshd", tmp_path / "candidate", "alice", "streamkeep-ssh") == 255
+    assert ask("sshd", tmp_path / "candidate", "alice", "streamkeep-ssh") == 1, "255 is what ssh says of itself"
     assert capfd.readouterr().err == "Bad configuration option: X\n"
 
 

@@ -10,7 +10,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from streamkeep_host.programs import Failure, run
+from streamkeep_host.programs import failed, run
 
 FOLDER = Path("/var/lib/streamkeep/integrity")
 CLEAN = Path("/run/streamkeep-integrity-clean")
@@ -38,7 +38,7 @@ def accept() -> None:
     # 1, 2 and 4 add up: new, removed and changed files. Beyond 7 something went wrong.
     if not 0 <= status <= 7:
         sys.stderr.write(report.read_text(encoding="utf-8", errors="replace"))
-        raise Failure(status=status if status > 0 else 128 - status)
+        raise failed(status)
     if status == 0:
         report.unlink()
         new.unlink()
@@ -88,7 +88,7 @@ def packages() -> None:
     new.replace(FOLDER / "packages")
     print(told, end="")
     if sums.returncode:
-        raise Failure(status=sums.returncode)
+        raise failed(sums.returncode)
 
 
 COMMANDS = {

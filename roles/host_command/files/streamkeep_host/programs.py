@@ -18,6 +18,13 @@ class Failure(Exception):
         self.status = status
 
 
+def failed(status: int) -> Failure:
+    """Return the failure of a program that has said what is wrong, by its *status* as subprocess tells it."""
+    if status == 255:  # by which ssh says that it has failed itself
+        return Failure(status=1)
+    return Failure(status=status if status > 0 else 128 - status)  # as a shell counts what a signal ended
+
+
 def run(*words: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run a program; what it says goes where ours goes, unless *options* of subprocess.run say otherwise.
 
@@ -29,8 +36,7 @@ def run(*words: str, check: bool = True, **options: Any) -> subprocess.Completed
     except FileNotFoundError as missing:
         raise Failure(f"{missing.filename} is not there: deploy again.", 127) from missing
     if check and done.returncode:
-        # As a shell counts what a signal ended.
-        raise Failure(status=done.returncode if done.returncode > 0 else 128 - done.returncode)
+        raise failed(done.returncode)
     return done
 
 
