@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 Done = subprocess.CompletedProcess[str]
@@ -71,6 +72,7 @@ def tree(tmp_path: Path) -> Path:
 def act(tmp_path: Path) -> Callable[..., Done]:
     """Run a verb where stand-ins note what is called, in a tree of their own."""
     shutil.copy(ROOT / "streamkeep", tmp_path)
+    shutil.copytree(ROOT / "playbooks", tmp_path / "playbooks")
     for file in (*LOCKS, *MADE):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text("x")
@@ -119,7 +121,9 @@ Act = Callable[..., Done]
         (["unban"], "say which environment"),
         (["unban", "demo"], "'' is no IP address: write one such as 203.0.113.9."),
         (["unban", "demo", "1.2.3.4 x=y"], "is no IP address"),
-        (["unban", "demo", "192.0.2.1", "192.0.2.2"], "one address"),
+        (["unban", "demo", "-K", "192.0.2.1"], "'-K' is no IP address"),
+        (["unban", "demo", "192.0.2.1", "192.0.2.2"], "'192.0.2.2' is one too many: ./streamkeep unban ENV ADDRESS"),
+        (["deploy", "demo", "now"], "'now' is one too many: ./streamkeep deploy ENV"),
     ],
 )
 def test_a_mistake_is_told_in_one_sentence(tree: Path, arguments: list[str], said: str) -> None:
@@ -184,6 +188,7 @@ def test_nothing_is_begun_without_hosts(act: Act, calls: Calls, verb: str, optio
         (["check", "here"], "playbooks/site.yml --check --diff"),
         (["check", "here", "-vvv"], "playbooks/site.yml --check --diff -vvv"),
         (["unban", "here", "192.0.2.1"], "playbooks/unban.yml -e unban_address=192.0.2.1"),
+        (["unban", "here", "2001:db8::9", "-K"], "playbooks/unban.yml -e unban_address=2001:db8::9 -K"),
     ],
 )
 def test_a_verb_prints_and_runs_its_command(act: Act, calls: Calls, arguments: list[str], command: str) -> None:
@@ -191,6 +196,117 @@ def test_a_verb_prints_and_runs_its_command(act: Act, calls: Calls, arguments: l
     assert done.returncode == 0, done.stdout + done.stderr
     assert calls("ansible-playbook") == [f"ansible-playbook -i inventories/here {command}"]
     assert f"    $ .venv/bin/ansible-playbook -i inventories/here {command.split()[0]}" in done.stdout
+
+
+def declared_example() -> str:
+    """Return the playbook that docs/architecture.md shows as an example of a verb."""
+    (example,) = re.findall(
+        r"```yaml\n(---\n# Usage: .+?)```", (ROOT / "docs/architecture.md").read_text(encoding="utf-8"), re.S
+    )
+    return str(example)
+
+
+@pytest.fixture
+def added(tmp_path: Path, act: Act) -> Act:
+    """Run the front door where one file was added, which is the documentation's example, and no other changed."""
+    (tmp_path / "playbooks/logs.yml").write_text(declared_example())
+    return act
+
+
+def test_a_verb_that_a_playbook_declares_is_listed(added: Act) -> None:
+    shown = added("help").stdout
+    assert re.search(r"^  logs ENV \[SERVICE\] \[--since AGE\] \[--follow\]\n +show what the services", shown, re.M)
+    assert re.search(r"^  logs clear ENV +throw away", shown, re.M)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        ([], ""),
+        (["proxy"], "-e logs_service=proxy"),
+        (["-K", "--limit", "one two"], "-K --limit one two"),
+        (["proxy", "--since", "90m", "-K"], "-e logs_service=proxy -e logs_since=90m -K"),
+        (["--limit", "one", "--since=1h"], "-e logs_since=1h --limit one"),
+        (["-v", "--follow", "-e", "x=1"], '-e {"logs_follow": true} -v -e x=1'),
+    ],
+)
+def test_a_declared_verb_gets_its_arguments_and_ansible_the_others(
+    added: Act, calls: Calls, arguments: list[str], command: str
+) -> None:
+    done = added("logs", "here", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert calls("ansible-playbook") == [f"ansible-playbook -i inventories/here playbooks/logs.yml {command}".strip()]
+    assert "Show what the services of inventories/here have logged\n" in done.stdout
+
+
+def test_a_playbook_can_declare_verbs_of_several_words(added: Act, calls: Calls) -> None:
+    done = added("logs", "clear", "here", "-K")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert calls("ansible-playbook") == ["ansible-playbook -i inventories/here playbooks/logs.yml --tags clear -K"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["logs"], "say which environment: here"),
+        (["logs", "clear"], "say which environment: here"),
+        (["logs", "clear", "here", "proxy"], "'proxy' is one too many: ./streamkeep logs clear ENV"),
+        (["logs", "here", "Proxy"], "'Proxy' is no service: write one such as proxy."),
+        (["logs", "here", "proxy", "app"], "'app' is one too many: ./streamkeep logs ENV [SERVICE]"),
+        (["logs", "here", ""], "'' is no service: write one such as proxy."),
+        (["logs", "here", "--since"], "'' is no age: write one such as 90m."),
+        (["logs", "here", "--since", "90m x=y"], "'90m x=y' is no age: write one such as 90m."),
+        (["logging", "here"], "there is no verb 'logging'"),
+        (["", "here"], "there is no verb ''"),
+    ],
+)
+def test_a_wrong_use_of_a_declared_verb_is_told_in_one_sentence(
+    added: Act, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    done = added(*arguments)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "calls").exists(), "nothing is prepared for it"
+
+
+HEADERS = {path: path.read_text(encoding="utf-8").split("\n- ")[0] for path in sorted(ROOT.glob("playbooks/*.yml"))}
+
+
+def test_every_playbook_declares_a_verb_or_is_a_step_of_one() -> None:
+    script = (ROOT / "streamkeep").read_text(encoding="utf-8")
+    verbs = []
+    for path, header in HEADERS.items():
+        usages = re.findall(r"^# Usage: \./streamkeep (.+)$", header, re.M)
+        verbs += [usage.split(" ENV")[0] for usage in usages]
+        assert usages or f"playbooks/{path.name}" in script, path
+        for usage in usages:
+            assert re.fullmatch(r"[a-z-]+( [a-z-]+)* ENV( .+)?", usage), usage
+            assert re.search(rf"^# Usage: \./streamkeep {re.escape(usage)}\n# [A-Z][^(]+\.$", header, re.M), usage
+            for word in set(re.findall(r"--[a-z-]+|(?<![-A-Z] )\b[A-Z]{2,}\b", usage)) - {"ENV"}:
+                assert re.search(rf"^# {word}( [A-Z]+)? \(", header, re.M), f"{path}: what is {word}?"
+    assert len(verbs) == len(set(verbs))
+
+
+def test_what_a_header_declares_is_a_setting_of_the_role() -> None:
+    known = {
+        name
+        for path in ROOT.glob("roles/*/meta/argument_specs.yml")
+        for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"].values()
+        for name in entry["options"]
+    }
+    named = {
+        name for header in HEADERS.values() for name in re.findall(r"^# (?:[A-Z]+|--\S+)[A-Z ]* \((\w+)", header, re.M)
+    }
+    assert "unban_address" in named
+    assert named <= known
+
+
+def test_no_other_file_knows_a_verb_of_a_playbook() -> None:
+    script = (ROOT / "streamkeep").read_text(encoding="utf-8")
+    assert "unban" not in script
+    assert not re.search(r"^ *(deploy|check)\b", script, re.M)
 
 
 @pytest.mark.parametrize(
