@@ -69,9 +69,9 @@ def test_task_files_are_small_and_their_loops_labelled(file: Path) -> None:
 
 # What no program would look at before it is in use, and why.
 UNCHECKED = {
-    "Let nothing dump its memory, and no shell stay open for ever": "pam, systemd and login shells have no check",
-    "Keep the journal across boots, within limits": "journald has no check",
-    "Write down who changes what root's rights hang on": "auditctl has no check: it loads, into the kernel",
+    "Disable core dumps and close idle shells": "pam, systemd and login shells have no check",
+    "Configure journald to keep the journal within limits": "journald has no check",
+    "Install audit rules for accounts, sudo, ssh and the clock": "auditctl has no check: it loads, into the kernel",
     "Write down who changes the engine": "auditctl has no check: it loads, into the kernel",
 }
 
