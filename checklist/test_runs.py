@@ -208,8 +208,8 @@ def test_the_base_comes_by_digest_from_a_registry_that_answers(
         assert re.search(said, refused.said)
     done = controller.run("--tags", "images", "-e", f"images_base_reference={registry}")
     assert done.succeeded
-    assert done.outcome("images : Give it our name and our label") == "changed"
-    assert done.outcome("images : Bootstrap the base") == "skipping"
+    assert done.outcome("images : Tag and label the pulled base image") == "changed"
+    assert done.outcome("images : Bootstrap the base image") == "skipping"
 
 
 @pytest.mark.slow
@@ -222,7 +222,7 @@ def test_a_bootstrap_that_breaks_off_leaves_no_base(controller: Controller, host
     finally:
         host.check_output("rm /usr/local/sbin/mmdebstrap")
     assert done.status != 0
-    assert done.outcome("images : Bootstrap the base") == "[ERROR]"
+    assert done.outcome("images : Bootstrap the base image") == "[ERROR]"
     assert host.check_output(bases) == before
 
 
@@ -231,5 +231,5 @@ def test_the_base_is_bootstrapped_where_no_registry_answers(controller: Controll
     nobody = "127.0.0.1:5999/debian@sha256:" + token_hex(32)
     done = controller.run("--tags", "images", "-e", f"images_base_reference={nobody}")
     assert done.succeeded
-    assert done.outcome("images : Give it our name and our label") == "skipping"
-    assert done.outcome("images : Bootstrap the base") == "changed"
+    assert done.outcome("images : Tag and label the pulled base image") == "skipping"
+    assert done.outcome("images : Bootstrap the base image") == "changed"
