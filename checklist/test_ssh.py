@@ -123,7 +123,7 @@ def test_a_user_outside_the_group_is_refused_with_the_right_key(
         host.check_output(f"gpasswd --add {stranger} streamkeep-ssh")
         assert host.run(f"{log_in} {stranger}@127.0.0.1 true || exit 1").rc == 0
         # Whom no setting names is taken out again.
-        assert controller.run("--tags", "ssh").outcome("ssh : Leave in it nobody else") == "changed"
+        assert controller.run("--tags", "ssh").outcome("ssh : Remove other members of the ssh group") == "changed"
         assert host.check_output("getent group streamkeep-ssh").split(":")[3] == site.user
         assert host.run(f"{log_in} {stranger}@127.0.0.1 true || exit 1").rc == 1
     finally:
