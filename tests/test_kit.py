@@ -67,6 +67,44 @@ def test_task_files_are_small_and_their_loops_labelled(file: Path) -> None:
         assert "ignore_errors" not in task
 
 
+ANSIBLE_FILES = sorted(
+    path
+    for pattern in ("roles/*/tasks/*.yml", "roles/*/handlers/*.yml", "playbooks/*.yml", "molecule/*/*.yml")
+    for path in ROOT.glob(pattern)
+    if path.name != "molecule.yml"
+)
+# Words for an object that has a name of its own.
+RIDDLES = re.compile(
+    r"\b(it|they|them|their|this|these|those|that (is|are|was|were)|what|who|whom|whoever|nobody|somebody|others|"
+    r"us|ours?|you|now)\b",
+    re.I,
+)
+
+
+@pytest.mark.parametrize("file", ANSIBLE_FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_names_of_tasks_make_sense_alone_in_a_terminal(file: Path) -> None:
+    for play in load(file):
+        for task in tasks([play, *play.get("tasks", [])]):
+            assert not RIDDLES.search(task["name"]), f"{task['name']}: name the object, in the field's terms"
+
+
+def listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_what_is_notified_is_a_handler_and_every_handler_is_notified(role: Path) -> None:
+    handlers = load(role / "handlers/main.yml") if (role / "handlers/main.yml").exists() else []
+    topics = {topic for handler in handlers for topic in listed(handler.get("listen", handler["name"]))}
+    notified = {
+        topic
+        for file in role.glob("tasks/*.yml")
+        for task in tasks(load(file))
+        for topic in listed(task.get("notify", []))
+    }
+    assert notified == topics
+
+
 # What no program would look at before it is in use, and why.
 UNCHECKED = {
     "Disable core dumps and close idle shells": "pam, systemd and login shells have no check",
