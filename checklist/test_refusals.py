@@ -163,7 +163,7 @@ def test_a_container_in_which_no_other_would_run_is_refused(cramped: str) -> Non
         "-c",
         "community.docker.docker",
     ]
-    judge = ["-M", "roles/preflight/library", "-m", "judge_host", "-a"]
+    judge = ["-M", "roles/preflight/library", "-m", "host_conflicts", "-a"]
     settings = json.dumps({"ports": [], "replace_docker": False, "rp_filter": 1, "apt_seconds": 0})
     done = subprocess.run([*ansible, *judge, settings], cwd=ROOT, capture_output=True, text=True)
     said = Run(done.returncode, done.stdout, done.stderr)

@@ -188,7 +188,7 @@ def test_a_card_that_passes_for_a_container_is_refused(tmp_path: Path) -> None:
         | {"default_ipv4": {"interface": "eth0", "type": "ether"}}
         for host, (cards, _) in CARDS.items()
     }
-    refused = judged(tmp_path, "firewall/tasks/judge.yml", ["firewall/defaults", "firewall/vars"], {}, facts)
+    refused = judged(tmp_path, "firewall/tasks/validate.yml", ["firewall/defaults", "firewall/vars"], {}, facts)
     for host, (_, mistaken) in CARDS.items():
         assert bool(refused[host]) == bool(mistaken), host
         assert not mistaken or f"{host} reaches the outside by {mistaken}, which" in refused[host], host

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from judge_host import (
+from host_conflicts import (
     APT_LOCKS,
     DAEMON,
     DAEMON_MARK,

@@ -282,7 +282,7 @@ RULES: tuple[Callable[[Settings], Problems], ...] = (
 )
 
 
-def judge(settings: Settings, roles: Path) -> list[str]:
+def validate(settings: Settings, roles: Path) -> list[str]:
     """Return all problems of *settings*, given the folder of our *roles*."""
     known = known_settings(roles)
     prefixes = ["streamkeep_", *(f"{path.parent.parent.name}_" for path in roles.glob("*/meta/argument_specs.yml"))]
@@ -301,7 +301,7 @@ class ActionModule(ActionBase):
         roles = Path(self._task.args["roles"])
         prefixes = ("streamkeep_", *(f"{path.name}_" for path in roles.iterdir()))
         ours = {name: value for name, value in (task_vars or {}).items() if name.startswith(prefixes)}
-        problems = judge({name: self._templar.template(value) for name, value in ours.items()}, roles)
+        problems = validate({name: self._templar.template(value) for name, value in ours.items()}, roles)
         if problems:
             result.update(failed=True, msg="\n".join(problems))
         return result

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from judge_settings import judge
+from validate_settings import validate
 
 ROLES = Path(__file__).parents[1] / "roles"
 GOOD: dict[str, Any] = {
@@ -36,7 +36,7 @@ RUNG = {"name": "480p", "height": 480, "video_kbps": 900, "audio_kbps": 96}
 
 
 def test_good_settings_are_let_through() -> None:
-    assert judge(GOOD, ROLES) == []
+    assert validate(GOOD, ROLES) == []
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_good_settings_are_let_through() -> None:
     ],
 )
 def test_a_bad_setting_is_told_with_its_cure(change: dict[str, Any], said: str) -> None:
-    problems = judge(GOOD | change, ROLES)
+    problems = validate(GOOD | change, ROLES)
     assert len(problems) == 1
     assert said in problems[0]
     assert problems[0].endswith((".", "?"))
@@ -130,14 +130,14 @@ def test_a_bad_setting_is_told_with_its_cure(change: dict[str, Any], said: str) 
 
 def test_everybody_may_publish_where_that_is_said() -> None:
     anywhere = {"streamkeep_publisher_sources": ["0.0.0.0/0", "::/0"], "streamkeep_publishers_anywhere": True}
-    assert judge(GOOD | anywhere, ROLES) == []
+    assert validate(GOOD | anywhere, ROLES) == []
 
 
 def test_an_authority_of_ones_own_may_sign_for_any_name() -> None:
-    assert judge(GOOD | ACME | PRIVATE | {"streamkeep_acme_ca_bundle": __file__}, ROLES) == []
-    assert judge(GOOD | ACME | {"streamkeep_domain": "live.streams.org"}, ROLES) == []
+    assert validate(GOOD | ACME | PRIVATE | {"streamkeep_acme_ca_bundle": __file__}, ROLES) == []
+    assert validate(GOOD | ACME | {"streamkeep_domain": "live.streams.org"}, ROLES) == []
 
 
 def test_all_problems_are_told_at_once() -> None:
     bad = {"streamkeep_domain": "", "streamkeep_contact": "", "streamkeep_api_rate_limit": 0}
-    assert len(judge(GOOD | bad, ROLES)) == 3
+    assert len(validate(GOOD | bad, ROLES)) == 3

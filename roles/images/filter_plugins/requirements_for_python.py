@@ -26,7 +26,7 @@ LINUX = {
 }
 
 
-def locked_for(lock: str, python: str) -> str:
+def requirements_for_python(lock: str, python: str) -> str:
     """Return the entries of *lock* that *python* (such as "3.13.5") needs, hashes and all, without their markers."""
     environment = LINUX | {
         "implementation_version": python,
@@ -55,4 +55,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., str]]:
         """Return the filters by name."""
-        return {"locked_for": locked_for}
+        return {"requirements_for_python": requirements_for_python}
