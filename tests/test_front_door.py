@@ -39,8 +39,8 @@ esac
 case "$words" in "$FAILING"*) [ -z "$FAILING" ] ;; esac
 """
 TOOLS = (
-    "ansible-inventory ansible-lint ansible-playbook apt-cache apt-get df docker dpkg-query molecule mypy pytest ruff"
-    " shellcheck yamllint"
+    "ansible-inventory ansible-lint ansible-playbook apt-cache apt-get df docker dpkg-query molecule mypy pytest python"
+    " ruff shellcheck yamllint"
 )
 
 
@@ -124,6 +124,14 @@ Act = Callable[..., Done]
         (["unban", "demo", "-K", "192.0.2.1"], "'-K' is no IP address"),
         (["unban", "demo", "192.0.2.1", "192.0.2.2"], "'192.0.2.2' is one too many: ./streamkeep unban ENV ADDRESS"),
         (["deploy", "demo", "now"], "'now' is one too many: ./streamkeep deploy ENV"),
+        (
+            ["deploy", "demo", "--diff", "--no-such"],
+            "Ansible refuses what follows deploy demo: unrecognized arguments: --no-such",
+        ),
+        (
+            ["unban", "demo", "192.0.2.1", "--limit"],
+            "Ansible refuses what follows unban demo: argument -l/--limit: expected one",
+        ),
     ],
 )
 def test_a_mistake_is_told_in_one_sentence(tree: Path, arguments: list[str], said: str) -> None:
@@ -137,6 +145,17 @@ def test_help_lists_the_verbs(tree: Path) -> None:
     shown = enter(tree, "help").stdout
     for verb in ("demo", "deploy", "check", "unban", "test", "bench", "lint", "lock"):
         assert re.search(rf"^  {verb}\b", shown, re.M)
+
+
+def test_help_needs_nothing_that_a_bare_debian_lacks(tree: Path, tmp_path: Path) -> None:
+    (tree / ".venv").unlink()
+    (tmp_path / "bin").mkdir()
+    for program in ("bash", "cat", "dirname", "readlink"):
+        (tmp_path / "bin" / program).symlink_to(shutil.which(program) or program)
+    done = enter(tree, "help", PATH=str(tmp_path / "bin"))
+    assert done.returncode == 0
+    assert re.search(r"^  unban ENV ADDRESS +let in again", done.stdout, re.M)
+    assert not done.stderr
 
 
 UNREACHABLE = "streamkeep: {hosts: {one: {ansible_host: 127.0.0.1, ansible_port: 1}}}"
