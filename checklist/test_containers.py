@@ -19,6 +19,7 @@ from testinfra.host import Host
 WRITES = {
     "python-orchestrator": {"/app/data", "/var/log/streamkeep"},
     "python-worker": {"/app/data"},
+    "nginx-rtmp": {"/run/rtmp"},
     "ffmpeg": {"/var/hls", "/var/recordings"},
 }
 CONTAINERS = ["proxy", "python-orchestrator", "python-worker", "nginx-rtmp", "ffmpeg", "relay"]

@@ -94,6 +94,7 @@ class House:
         )
         for ours, here in (
             ("listen 1935 proxy_protocol", f"listen 127.0.0.1:{self.publishers}"),
+            ("unix:/run/rtmp/", f"unix:{self.root}/"),
             ("listen 1937", f"listen 127.0.0.1:{self.pulls}"),
             ("listen 8081", f"listen 127.0.0.1:{self.inside}"),
             ("127.0.0.1:8082", f"127.0.0.1:{self.updates}"),

@@ -37,6 +37,7 @@ class Config:
 
     streams_url: str
     rtmp_source: str
+    play_socket: Path | None
     hls_root: Path
     ladder: tuple[Rendition, ...]
     segment_seconds: int
@@ -129,10 +130,14 @@ def from_environment(environment: Mapping[str, str]) -> Config:
         raise RefusedSetting("STREAMS_URL is not an http:// or https:// address.")
     if not environment["RTMP_SOURCE"].startswith("rtmp://") or environment["RTMP_SOURCE"].endswith("/"):
         raise RefusedSetting("RTMP_SOURCE is not rtmp://HOST[:PORT]/APPLICATION without a slash at its end.")
+    play_socket = environment.get("PLAY_SOCKET", "")
+    if play_socket and not Path(play_socket).is_absolute():
+        raise RefusedSetting("PLAY_SOCKET is not the absolute path of nginx-rtmp's socket.")
     recordings = environment.get("RECORDINGS_ROOT", "")
     return Config(
         streams_url=environment["STREAMS_URL"],
         rtmp_source=environment["RTMP_SOURCE"],
+        play_socket=Path(play_socket) if play_socket else None,
         ladder=_ladder(environment.get("LADDER", '[{"name": "source"}]')),
         segment_seconds=_number(environment, "SEGMENT_SECONDS", 2),
         playlist_segments=_number(environment, "PLAYLIST_SEGMENTS", 10),

@@ -55,11 +55,16 @@ FALLBACK = Rendition(
 
 @dataclass(frozen=True)
 class Job:
-    """What to package. *source* is rtmp://host:port/application, *folder* holds this stream's HLS and nothing else."""
+    """What to package.
+
+    *source* is rtmp://host:port/application, *socket* is where to get there without TCP, *folder* holds this stream's
+    HLS and nothing else.
+    """
 
     slug: str
     session: str
     source: str
+    socket: Path | None
     folder: Path
     ladder: tuple[Rendition, ...]
     segment_seconds: int
@@ -582,7 +587,7 @@ def work(job: Job, supervisor: Connection) -> None:
     try:
         packager = Packager(job, tell)
         signal.signal(signal.SIGTERM, lambda *_: setattr(packager, "stopping", True))
-        player = Player(job.source, job.slug)
+        player = Player(job.source, job.slug, job.socket)
         tell({"attached": True})
         packager.run(player, supervisor)
     except Ended as end:

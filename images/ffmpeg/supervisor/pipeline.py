@@ -59,7 +59,7 @@ class Pipeline(Child):
         config = self._config
         source = config.source(self._stream.application)
         job = Job(
-            self.slug, self.session, source, self.folder, config.ladder,
+            self.slug, self.session, source, config.play_socket, self.folder, config.ladder,
             config.segment_seconds, config.playlist_segments, self.encode,
         )  # fmt: skip
         ours, theirs = FORKS.Pipe()

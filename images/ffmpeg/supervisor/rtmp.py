@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -157,11 +158,25 @@ def chunked(kind: int, payload: bytes, chunk_stream: int = 3, message_stream: in
     return header + struct.pack("<I", message_stream) + bytes([0xC0 | chunk_stream]).join(parts)
 
 
+def _connected(host: str, port: int, path: Path | None) -> socket.socket:
+    """Return a connection to nginx-rtmp: by *path*, which costs it a fifth of TCP between containers, or by address."""
+    if path is None:
+        return socket.create_connection((host, port), ANSWER_WITHIN)
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.settimeout(ANSWER_WITHIN)
+        connection.connect(str(path))
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
 class Player:
     """Plays one stream. It may be attached before somebody publishes; what comes is then complete."""
 
-    def __init__(self, source: str, name: str) -> None:
-        """Attach to the stream *name* of *source*, which is rtmp://host:port/application.
+    def __init__(self, source: str, name: str, path: Path | None = None) -> None:
+        """Attach to the stream *name* of *source*, which is rtmp://host:port/application, by the Unix socket *path* if any.
 
         Raises:
             Ended: nginx-rtmp does not answer, or does not let us play.
@@ -172,7 +187,7 @@ class Player:
         self._window = 2_500_000
         self._waiting: list[Message] = []
         try:
-            self._socket = socket.create_connection((parts.hostname or "", parts.port or 1935), ANSWER_WITHIN)
+            self._socket = _connected(parts.hostname or "", parts.port or 1935, path)
             self._handshake()
             self._command("connect", 1, {"app": parts.path.strip("/"), "tcUrl": source, "flashVer": "streamkeep"})
             self._answer("_result")

@@ -23,6 +23,7 @@ def test_defaults(good: dict[str, str], tmp_path: Path) -> None:
     assert from_environment(good) == Config(
         streams_url=good["STREAMS_URL"],
         rtmp_source=good["RTMP_SOURCE"],
+        play_socket=None,
         hls_root=tmp_path,
         ladder=(Rendition("source"),),
         segment_seconds=2,
@@ -55,6 +56,7 @@ def test_a_file_is_small_beside_all_recordings(good: dict[str, str]) -> None:
         ("RTMP_SOURCE", ""),
         ("RTMP_SOURCE", "http://192.0.2.2/live"),
         ("RTMP_SOURCE", "rtmp://192.0.2.2/live/"),
+        ("PLAY_SOCKET", "run/rtmp/play.sock"),
         ("HLS_ROOT", "/does/not/exist"),
         ("HLS_ROOT", "relative"),
         ("LADDER", ""),

@@ -78,7 +78,7 @@ class Run:
 
         for module in (packager, package, diagnosis):
             monkeypatch.setattr(module, "time", Clock)
-        job = Job("alice", "1", "rtmp://192.0.2.1/live", self.folder, ladder, 2, 10, encode=True)
+        job = Job("alice", "1", "rtmp://192.0.2.1/live", None, self.folder, ladder, 2, 10, encode=True)
         assert pickle.loads(pickle.dumps(job)) == job  # noqa: S301  # our own, as it comes to its process
         self.packager = Packager(job, lambda _: None)
 

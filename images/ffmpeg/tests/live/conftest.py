@@ -33,6 +33,7 @@ rtmp {{
     access_log off;
     server {{
         listen 127.0.0.1:{rtmp};
+        listen unix:{root}/play.sock;
         chunk_size 4096; max_message 4M; timeout 20s; ping 20s; ping_timeout 10s;
         notify_method post; netcall_timeout 3s;
         application live {{
@@ -132,6 +133,7 @@ class House:
             "PYTHONPATH": str(PACKAGE),
             "STREAMS_URL": f"{self.app.url}/streams",
             "RTMP_SOURCE": self.rtmp,
+            "PLAY_SOCKET": f"{self.root}/play.sock",
             "MEDIA_PORT": str(self.media_port),
             "HLS_ROOT": str(self.hls),
             "RECORDINGS_ROOT": str(self.recordings),
