@@ -49,7 +49,8 @@ class Copy:
         if not packet.sound:
             # Whatever the publisher says, a decoder is given times that grow.
             decoded = max(packet.decoded, self._decoded + 1)
-            packet = packet._replace(decoded=decoded, shown=max(packet.shown, decoded))
+            if decoded != packet.decoded or packet.shown < decoded:
+                packet = packet._replace(decoded=decoded, shown=max(packet.shown, decoded))
             self._decoded = decoded
         if packet.key and packet.sound is not self._muxer.has_picture:
             self._key(packet)

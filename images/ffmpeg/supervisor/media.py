@@ -235,4 +235,4 @@ class Muxer:
             if pid != FIRST_PID:
                 moved[place] = MOVED[self._moves.get(pid, 0)][counters[place]]
         data[3::188] = moved
-        self._moves |= {pid: (counter + 1) & 15 for pid, counter in zip(pids, moved, strict=True)}
+        self._moves |= {pid: (last + 1) & 15 for pid, last in dict(zip(pids, moved, strict=True)).items()}

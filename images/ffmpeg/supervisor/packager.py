@@ -34,7 +34,7 @@ from .timeline import Timeline
 
 EX_SOFTWARE = 70  # sysexits.h: internal error
 EX_TEMPFAIL = 75  # likewise: try again
-TURN = 0.12  # seconds; what came meanwhile is read at once, which costs less than a turn for each message
+TURN = 0.2  # seconds; what came meanwhile is read at once, which costs less than a turn for each message
 SHORT_TURN = 0.02  # seconds, when the encoder has an appetite
 REPORT_EVERY = 2.0  # seconds
 LARGEST_ORDER = 1024  # bytes
@@ -51,6 +51,8 @@ LARGEST_HELD = 32 << 20  # bytes that wait for a stream to become clear
 FALLBACK = Rendition(
     "encoded", 720, 2500, 128
 )  # what is encoded where the source can't be shown and the ladder has no rung
+
+Tag = flv.VideoTag | flv.AudioTag
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Packager:
         self.picture_header: tuple[bytes, bytes] | None = None  # the avcC box, and the message it came in
         self.sound_header: tuple[str, bytes, bytes] | None = None  # codec, configuration, message
         self.format: Format | None = None
-        self.held: list[tuple[Message, bool, float]] = []
+        self.held: list[tuple[Message, Tag, bool, float]] = []
         self.held_bytes = 0
         self.first_key: float | None = None
         self.first_sound: float | None = None
@@ -170,7 +172,7 @@ class Packager:
             self.first_key = self.now
         if key and self.format and self.format.picture is None:
             self.renew = True  # there is a picture after all
-        self._place(message, key)
+        self._place(message, tag, key)
 
     def _audio(self, message: Message) -> None:
         """Take some sound, or what a decoder needs to know first."""
@@ -191,7 +193,7 @@ class Packager:
             return
         if self.first_sound is None:
             self.first_sound = self.now
-        self._place(message, False)
+        self._place(message, tag, False)
 
     def _wanted(self) -> Format | None:
         """Return the format in which a stretch can begin now, or None while something is missing."""
@@ -209,10 +211,10 @@ class Packager:
         sound = self.sound_header
         return Format(picture, sound[0] if sound else "", sound[1] if sound else b"")
 
-    def _place(self, message: Message, key: bool) -> None:
+    def _place(self, message: Message, tag: Tag, key: bool) -> None:
         """Package *message*, or hold it until it is clear what the stream consists of."""
         if self.format is None:
-            self.held.append((message, key, self.now))
+            self.held.append((message, tag, key, self.now))
             self.held_bytes += len(message.payload)
             if self.held_bytes > LARGEST_HELD:
                 self.held, self.held_bytes = [], 0
@@ -223,7 +225,7 @@ class Packager:
             self.package.broke(moment)
             self.package.anchor(moment, time.time())
             self._event("timestamps_jumped", seconds=round(self.timeline.leapt_by / 1000, 1))
-        self._package(message, key, moment)
+        self._package(message, tag, key, moment)
 
     def clear_up(self) -> None:
         """Begin when it is clear what the stream consists of."""
@@ -233,24 +235,24 @@ class Packager:
         self.renew = True
         held, self.held, self.held_bytes = self.held, [], 0
         present = self.now
-        for message, key, self.now in held:
-            self._place(message, key)
+        for message, tag, key, self.now in held:
+            self._place(message, tag, key)
         self.now = present
 
     # Stretches
 
-    def _package(self, message: Message, key: bool, moment: int) -> None:
-        """Package *message*, which lies at *moment*; with a keyframe a new stretch may begin."""
+    def _package(self, message: Message, tag: Tag, key: bool, moment: int) -> None:
+        """Package *message*, which holds *tag* and lies at *moment*; with a keyframe a new stretch may begin."""
         sound = message.kind == AUDIO
         may_begin = key or (sound and self.format is not None and self.format.picture is None)
         if self.renew and may_begin and self.now - self.stretched >= SHORTEST_STRETCH:
             self._begin(message, moment)
         if self.copy is None or (self.renew and not self._still_fits(sound)):
             return  # nobody can decode this before the next keyframe
-        if sound:
-            self._copy_sound(message, moment)
+        if isinstance(tag, flv.AudioTag):
+            self._copy_sound(tag, moment)
         else:
-            self._copy_picture(message, key, moment)
+            self._copy_picture(tag, key, moment)
         if self.encoder:
             self.encoder.feed(message.kind, moment, message.payload)
 
@@ -348,19 +350,17 @@ class Packager:
         else:
             (self.package.folder_of(name) / file).unlink()
 
-    def _copy_sound(self, message: Message, moment: int) -> None:
+    def _copy_sound(self, tag: flv.AudioTag, moment: int) -> None:
         """Copy some sound."""
-        tag = flv.audio(message.payload)
-        if tag is None or self.copy is None:
+        if self.copy is None:
             return
         pieces = self.sound.encode(moment, tag.data) if self.sound else [(moment, tag.data)]
         for at, data in pieces:
             self.copy.take(media.Packet(True, at, at, True, data))
 
-    def _copy_picture(self, message: Message, key: bool, moment: int) -> None:
+    def _copy_picture(self, tag: flv.VideoTag, key: bool, moment: int) -> None:
         """Copy a picture, and keep a keyframe for the thumbnail now and then."""
-        tag = flv.video(message.payload)
-        if tag is None or self.copy is None:
+        if self.copy is None:
             return
         shown = moment + max(-1000, min(tag.offset, 5000))
         self.last_picture = moment

@@ -21,6 +21,7 @@ ACKNOWLEDGEMENT = 3
 STREAM_EOF, PING, PONG = 1, 6, 7  # of user control
 LARGEST_MESSAGE = 6 << 20  # bytes; nginx-rtmp takes 4 MiB from a publisher
 LARGEST_CHUNK = 1 << 20
+HEADERS = (11, 7, 3, 0)  # bytes of a message header, by its form
 EXTENDED = 0xFFFFFF  # a timestamp field that says: see the four bytes after the header
 HANDSHAKE = 1536  # bytes
 READ_AT_ONCE = 1 << 18  # bytes
@@ -60,7 +61,7 @@ class Chunks:
 
     def __init__(self) -> None:
         self.size = 128
-        self._buffer = bytearray()
+        self._buffer = b""
         self._streams: dict[int, _ChunkStream] = {}
 
     def feed(self, data: bytes) -> list[tuple[int, int, bytes]]:
@@ -69,31 +70,30 @@ class Chunks:
         Raises:
             Ended: nobody can understand this.
         """
-        self._buffer += data
+        buffer = self._buffer + data if self._buffer else data
         messages: list[tuple[int, int, bytes]] = []
         place = 0
-        while (after := self._chunk(place, messages)) > place:
+        while (after := self._chunk(buffer, place, messages)) > place:
             place = after
-        del self._buffer[:place]
+        self._buffer = buffer[place:]
         if len(self._buffer) > LARGEST_CHUNK + 32:
             raise Ended("a chunk that is too large")
         return messages
 
-    def _chunk(self, place: int, messages: list[tuple[int, int, bytes]]) -> int:
-        """Read the chunk at *place* and return where the next begins; *place* where it is not complete."""
-        buffer, start = self._buffer, place
+    def _chunk(self, buffer: bytes, start: int, messages: list[tuple[int, int, bytes]]) -> int:
+        """Read the chunk of *buffer* at *start* and return where the next begins; *start* where it is not complete."""
         have = len(buffer)
-        if have - place < 3:  # the longest beginning; no chunk of a message with content is shorter
+        if have - start < 3:  # the longest beginning; no chunk of a message with content is shorter
             return start
-        form, number = buffer[place] >> 6, buffer[place] & 0x3F
-        place += 1
+        form, number = buffer[start] >> 6, buffer[start] & 0x3F
+        place = start + 1
         if number == 0:
             number = buffer[place] + 64
             place += 1
         elif number == 1:
             number = buffer[place] + buffer[place + 1] * 256 + 64
             place += 2
-        header = (11, 7, 3, 0)[form]
+        header = HEADERS[form]
         if have - place < header:
             return start
         stream = self._streams.get(number)
@@ -101,36 +101,40 @@ class Chunks:
             if len(self._streams) >= 64:
                 raise Ended("too many chunk streams")
             stream = self._streams[number] = _ChunkStream()
-        field = int.from_bytes(buffer[place : place + 3], "big") if form < 3 else (EXTENDED if stream.extended else 0)
-        length = int.from_bytes(buffer[place + 3 : place + 6], "big") if form < 2 else stream.length
-        kind = buffer[place + 6] if form < 2 else stream.kind
+        if form < 2:
+            words = int.from_bytes(buffer[place : place + 7], "big")
+            field, length, kind = words >> 32, words >> 8 & 0xFFFFFF, words & 0xFF
+        else:
+            field = (
+                int.from_bytes(buffer[place : place + 3], "big") if form == 2 else (EXTENDED if stream.extended else 0)
+            )
+            length, kind = stream.length, stream.kind
         place += header
-        if field == EXTENDED:
+        extended = field == EXTENDED
+        if extended:
             if have - place < 4:
                 return start
             field = int.from_bytes(buffer[place : place + 4], "big")
             place += 4
-            extended = True
-        else:
-            extended = False
         if length > LARGEST_MESSAGE:
             raise Ended("a message that is too large")
         wanted = min(self.size, length - (stream.taken if stream.parts else 0))
-        if have - place < wanted:
+        end = place + wanted
+        if have < end:
             return start
         if not stream.parts:
             self._begin(stream, form, field)
         if form < 3:
             stream.extended = extended
         stream.length, stream.kind = length, kind
-        stream.parts.append(bytes(buffer[place : place + wanted]))
+        stream.parts.append(buffer[place:end])
         stream.taken += wanted
         if stream.taken >= length:
             messages.append((kind, stream.stamp, b"".join(stream.parts)))
             stream.parts, stream.taken = [], 0
             if kind == SET_CHUNK_SIZE:
                 self._resize(messages.pop()[2])
-        return place + wanted
+        return end
 
     @staticmethod
     def _begin(stream: _ChunkStream, form: int, field: int) -> None:
@@ -176,7 +180,7 @@ class Player:
     """Plays one stream. It may be attached before somebody publishes; what comes is then complete."""
 
     def __init__(self, source: str, name: str, path: Path | None = None) -> None:
-        """Attach to the stream *name* of *source*, which is rtmp://host:port/application, by the Unix socket *path* if any.
+        """Attach to the stream *name* of *source* (rtmp://host:port/application), by the Unix socket *path* if any.
 
         Raises:
             Ended: nginx-rtmp does not answer, or does not let us play.
