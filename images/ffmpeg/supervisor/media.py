@@ -204,7 +204,7 @@ class Muxer:
             OSError: it can't be written.
         """
         buffer = io.BytesIO()
-        with av.open(buffer, "w", format="mpegts", options={"mpegts_copyts": "1"}) as container:
+        with av.open(buffer, "w", format="mpegts", options={"mpegts_copyts": "1", "flush_packets": "0"}) as container:
             streams: dict[str, Any] = {
                 kind: container.add_stream_from_template(like, opaque=True) for kind, like in self._streams.items()
             }
