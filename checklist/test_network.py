@@ -123,6 +123,17 @@ def test_every_container_reaches_what_the_matrix_says_and_nothing_else(
         assert {column for column, address in addresses.items() if address in answers} == expected, container
 
 
+def test_only_the_packagers_have_the_socket_that_asks_nobody(stack: Any) -> None:
+    """nginx-rtmp lets whoever comes by its Unix socket play: the folder that holds it is the whole of the permission."""
+    having = {
+        name: mount["RW"]
+        for name, seen in stack.items()
+        for mount in seen["Mounts"]
+        if mount.get("Name") == "streamkeep_rtmp"
+    }
+    assert having == {"nginx-rtmp": True, "ffmpeg": False}
+
+
 def test_no_container_reaches_the_host(host: Host, site: Site, stack: Any) -> None:
     """Neither by the bridges' own addresses nor by the host's."""
     gateways = host.check_output("ip -4 -brief address show | sed -n 's/^sk-[^ ]* .* \\([0-9.]*\\)\\/.*/\\1/p'").split()
