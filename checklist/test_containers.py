@@ -19,7 +19,7 @@ from testinfra.host import Host
 WRITES = {
     "python-orchestrator": {"/app/data", "/var/log/streamkeep"},
     "python-worker": {"/app/data"},
-    "nginx-rtmp": {"/run/rtmp"},
+    "nginx-rtmp": {"/run/publish", "/run/play"},
     "ffmpeg": {"/var/hls", "/var/recordings"},
 }
 CONTAINERS = ["proxy", "python-orchestrator", "python-worker", "nginx-rtmp", "ffmpeg", "relay"]

@@ -57,13 +57,13 @@ COLUMNS = [
     "outside:22",
 ]
 MATRIX = {
-    "proxy": "yes yes yes yes yes yes yes yes yes yes",
-    "python-orchestrator": "no yes yes yes yes yes yes yes yes no",
-    "python-worker": "no yes yes no yes no yes yes yes no",
-    "nginx-rtmp": "no yes yes no yes no yes yes yes no",
-    "ffmpeg": "no yes yes no yes no yes yes yes no",
+    "proxy": "yes yes yes yes yes yes no yes yes yes",
+    "python-orchestrator": "no yes yes yes yes yes no yes yes no",
+    "python-worker": "no yes yes no yes no no yes yes no",
+    "nginx-rtmp": "no yes yes no yes no no yes yes no",
+    "ffmpeg": "no yes yes no yes no no yes yes no",
     # The machine outside is one of the few private addresses that it may send to.
-    "relay": "no yes yes no yes no yes yes yes yes",
+    "relay": "no yes yes no yes no no yes yes yes",
 }
 NETWORKS = {
     "proxy": {"frontend", "backend", "monitoring"},
@@ -123,15 +123,12 @@ def test_every_container_reaches_what_the_matrix_says_and_nothing_else(
         assert {column for column, address in addresses.items() if address in answers} == expected, container
 
 
-def test_only_the_packagers_have_the_socket_that_asks_nobody(stack: Any) -> None:
-    """nginx-rtmp lets whoever comes by its Unix socket play: the folder that holds it is the whole of the permission."""
-    having = {
-        name: mount["RW"]
-        for name, seen in stack.items()
-        for mount in seen["Mounts"]
-        if mount.get("Name") == "streamkeep_rtmp"
-    }
-    assert having == {"nginx-rtmp": True, "ffmpeg": False}
+@pytest.mark.parametrize(("way", "other"), [("publish", "proxy"), ("play", "ffmpeg")])
+def test_a_socket_of_nginx_rtmp_is_reached_by_one_other_container(stack: Any, way: str, other: str) -> None:
+    """Whoever has the folder may connect: of those who play by it nginx-rtmp asks nobody."""
+    mounts = [(name, mount) for name, seen in stack.items() for mount in seen["Mounts"]]
+    having = {name: mount["RW"] for name, mount in mounts if mount.get("Name") == f"streamkeep_{way}"}
+    assert having == {"nginx-rtmp": True, other: False}
 
 
 def test_no_container_reaches_the_host(host: Host, site: Site, stack: Any) -> None:

@@ -74,6 +74,8 @@ class House:
         self.run("app", sys.executable, "-m", "gunicorn", "--config=python:orchestrator.gunicorn_conf", bind)
         worker = "from orchestrator import worker; worker.PORT = 0; worker.HEARTBEAT = worker.Path('heartbeat')"
         self.run("worker", sys.executable, "-c", f"{worker}; worker.main()")
+        for folder in ("publish", "play"):
+            (root / folder).mkdir()
         (root / "nginx.conf").write_text(self.configuration(), encoding="utf-8")
         # Root's nginx would give its folders to nobody, for which root needs rights that a container may lack.
         user = "user root; " if os.geteuid() == 0 else ""
@@ -93,8 +95,8 @@ class House:
             ansible_managed="x", stack_takeover_seconds=15, stack_relay=False, _stack_addresses=addresses
         )
         for ours, here in (
-            ("listen 1935 proxy_protocol", f"listen 127.0.0.1:{self.publishers}"),
-            ("unix:/run/rtmp/", f"unix:{self.root}/"),
+            ("listen 127.0.0.1:1935 proxy_protocol", f"listen 127.0.0.1:{self.publishers}"),
+            ("unix:/run/", f"unix:{self.root}/"),
             ("listen 1937", f"listen 127.0.0.1:{self.pulls}"),
             ("listen 8081", f"listen 127.0.0.1:{self.inside}"),
             ("127.0.0.1:8082", f"127.0.0.1:{self.updates}"),
