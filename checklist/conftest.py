@@ -52,6 +52,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="how many streams at once, such as 1,10 for one number after the other",
     )
     group.addoption("--ladder", default="copy", choices=["copy", "default"], help="what the host was deployed for")
+    group.addoption("--scheme", default="rtmps", choices=["rtmps", "rtmp"], help="how publishers come")
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -12,6 +12,8 @@ Copies alone are measured on a host that was deployed so, and the run refuses an
     ./streamkeep deploy demo -e '{"streamkeep_ladder": [{"name": "source"}]}'
     ./streamkeep bench media demo
 
+Publishers come by RTMPS, as people should; other servers are measured by RTMP, so --scheme rtmp compares with them.
+
 What a host does that has to encode as well, with more streams than streamkeep_max_concurrent_streams usually lets in:
 
     ./streamkeep deploy demo -e '{"streamkeep_max_concurrent_streams": 12}'
@@ -37,6 +39,7 @@ import sender
 from outside import NewKey, Outside, Site
 from testinfra.host import Host
 
+PORTS = {"rtmp": 1935, "rtmps": 1936}
 ROUNDS, WINDOW = 3, 60  # seconds
 FOLDER = "/tmp/streamkeep-bench"
 CLIP = (
@@ -151,6 +154,8 @@ def test_streams(
 ) -> None:
     counts = request.config.getoption("--streams")
     heads = {count: f"{count} at once" if count > 1 else "one alone" for count in counts}
+    scheme = request.config.getoption("--scheme")
+    server = f"{scheme}://{site.address}:{PORTS[scheme]}/live"
     copies_alone = request.config.getoption("--ladder") == "copy"
     # By what is measured, and by how many streams there were.
     went, cost = (defaultdict[str, dict[str, list[float]]](lambda: defaultdict(list)) for _ in range(2))
@@ -159,7 +164,7 @@ def test_streams(
         for number, head in heads.items():
             # A name of its own each time: an ended stream is shown for half a minute more.
             streams = {slug: new_key(slug) for slug in (f"bench-{turn}-{number}-{each}" for each in range(number))}
-            told = {"server": f"rtmps://{site.address}:1936/live", "site": f"https://{site.address}", "clip": clip}
+            told = {"server": server, "site": f"https://{site.address}", "clip": clip}
             with publishing(outside, lambda told=told | {"streams": streams}: told) as crowded:
                 began = crowded.hear()
                 if copies_alone and began["renditions"] != ["source"]:
@@ -184,5 +189,5 @@ def test_streams(
             time.sleep(10)  # what follows the end of a stream is nobody's cost
     commit = subprocess.check_output(["git", "describe", "--always", "--dirty"], text=True).strip()
     machine = f"{host.check_output(MACHINE)}, {time.strftime('%d %B %Y')}, commit {commit}"
-    print(f"\n{machine}; offered: {', '.join(began['renditions'])}\n\n{table(went, list(heads.values()))}")
+    print(f"\n{machine}; by {scheme}, offered: {', '.join(began['renditions'])}\n\n{table(went, list(heads.values()))}")
     print(f"\nCPU seconds for a stream's minute:\n\n{table(cost, list(heads.values()))}")
