@@ -41,17 +41,16 @@ class Copy:
         self._packets: list[Packet] = []
         self._bytes = 0
         self._start: int | None = None
-        self._decoded = -1
+        self._decoded = {False: -1, True: -1}  # the last time of pictures, and of sound
         self._last = base
 
     def take(self, packet: Packet) -> None:
         """Take the next packet."""
-        if not packet.sound:
-            # Whatever the publisher says, a decoder is given times that grow.
-            decoded = max(packet.decoded, self._decoded + 1)
-            if decoded != packet.decoded or packet.shown < decoded:
-                packet = packet._replace(decoded=decoded, shown=max(packet.shown, decoded))
-            self._decoded = decoded
+        # Whatever the publisher says, a decoder is given times that grow, and libav's muxer takes no others.
+        decoded = max(packet.decoded, self._decoded[packet.sound] + 1)
+        if decoded != packet.decoded or packet.shown < decoded:
+            packet = packet._replace(decoded=decoded, shown=max(packet.shown, decoded))
+        self._decoded[packet.sound] = decoded
         if packet.key and packet.sound is not self._muxer.has_picture:
             self._key(packet)
         if self._start is None or self._too_long(packet):

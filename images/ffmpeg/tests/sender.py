@@ -167,6 +167,19 @@ def offset(kind: int, seconds: float) -> Bend:
     return bend
 
 
+def jittered(kind: int, milliseconds: int) -> Bend:
+    """Let the timestamps of every tenth message of one *kind* be *milliseconds* earlier than they are."""
+
+    def bend(tags: Iterator[Tag]) -> Iterator[Tag]:
+        number = 0
+        for tag in tags:
+            number += tag.kind == kind
+            early = tag.kind == kind and number % 10 == 9
+            yield replace(tag, time=max(0, tag.time - milliseconds)) if early else tag
+
+    return bend
+
+
 def begin_with(milliseconds: int) -> Bend:
     """Let the first timestamp be *milliseconds*."""
     return leap(0, milliseconds / 1000)

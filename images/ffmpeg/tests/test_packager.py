@@ -169,6 +169,17 @@ def test_a_leap_is_a_discontinuity_and_nothing_else(run: Run, plain: list[Tag], 
     assert diagnosis.facts(run.packager)["jumps"] == 1
 
 
+@pytest.mark.parametrize("kind", [AUDIO, VIDEO])
+@pytest.mark.parametrize("milliseconds", [23, 400])
+def test_timestamps_that_step_back_end_nothing(run: Run, plain: list[Tag], kind: int, milliseconds: int) -> None:
+    """Encoders do it, and so does nginx-rtmp, which counts by distances, after it has dropped what nobody took."""
+    run.send(sender.jittered(kind, milliseconds)(sender.looped(plain)), 12.5)
+    assert len(run.durations()) == 6
+    assert run.codes() == set()
+    heard = [frame for frame in run.decoded() if isinstance(frame, av.AudioFrame)]
+    assert len(heard) >= 12 * 43 - 5
+
+
 def test_whoever_leaps_all_the_time_gets_one_discontinuity_a_segment(run: Run, plain: list[Tag]) -> None:
     def mad(tags: Iterator[Tag]) -> Iterator[Tag]:
         for number, tag in enumerate(tags):

@@ -351,6 +351,7 @@ TABLE = [
         expect={"audio_offset_seconds": -FIFTY},
         problems=("audio_offset",),
     ),
+    Row("steps_back", bends=(sender.jittered(AUDIO, 200),), expect=PLAIN | {"jumps": 0}),
     Row("silent_7_s", bends=(sender.stall(10, 7),), expect=PLAIN, problems=("no_data",), seconds=24),
     Row("gap_7_s", bends=(sender.gap(10, 7),), expect=PLAIN, problems=("no_data",), seconds=24),
     Row("silent_for_good", bends=(sender.stall(10, 600),), problems=("no_data",), seconds=18),
