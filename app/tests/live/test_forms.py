@@ -96,12 +96,12 @@ class House:
         )
         for ours, here in (
             ("listen 127.0.0.1:1935 proxy_protocol", f"listen 127.0.0.1:{self.publishers}"),
-            ("unix:/run/", f"unix:{self.root}/"),
             ("listen 1937", f"listen 127.0.0.1:{self.pulls}"),
             ("listen 8081", f"listen 127.0.0.1:{self.inside}"),
             ("127.0.0.1:8082", f"127.0.0.1:{self.updates}"),
             (":8000", f":{self.app}"),
             ("/tmp/", f"{self.root}/"),
+            ("unix:/run/", f"unix:{self.root}/"),
         ):
             assert ours in text
             text = text.replace(ours, here)
