@@ -166,7 +166,8 @@ def test_nginx_reads_it_in_a_container_that_can_do_nothing_else(
         (tmp_path / "nginx.conf").write_text(content)
         assert ask("nginx", "streamkeep/proxy:1", "/etc/streamkeep/tls", tmp_path / "nginx.conf") == status
     assert calls()[0] == (
-        f"{CONFINED} --interactive --tmpfs /tmp --volume /etc/streamkeep/tls:/etc/streamkeep-tls:ro"
+        f"{CONFINED} --interactive --volume /etc/streamkeep/tls:/etc/streamkeep-tls:ro"
+        " --tmpfs /tmp --tmpfs /run/publish --tmpfs /run/play"
         " --entrypoint sh streamkeep/proxy:1 -euc cat >/tmp/nginx.conf && nginx -t -q -c /tmp/nginx.conf"
     )
 

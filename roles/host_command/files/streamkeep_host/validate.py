@@ -30,6 +30,9 @@ CONTAINER = (
     *("--security-opt", "no-new-privileges"),
 )
 
+# Its temporary files, and the sockets that an nginx makes even when it is only asked.
+NGINX_WRITES = ("--tmpfs", "/tmp", "--tmpfs", "/run/publish", "--tmpfs", "/run/play")  # noqa: S108  # the container's own
+
 
 def dockerd(file: str) -> None:
     """Ask dockerd about a daemon.json."""
@@ -79,7 +82,7 @@ def nginx(image: str, tls_directory: str, file: str) -> None:
     tls = f"{tls_directory}:/etc/streamkeep-tls:ro"
     with Path(file).open(encoding="utf-8") as content:
         run(
-            *(*CONTAINER, "--interactive", "--tmpfs", "/tmp", "--volume", tls),  # noqa: S108  # the container's own
+            *(*CONTAINER, "--interactive", "--volume", tls, *NGINX_WRITES),
             *("--entrypoint", "sh", image, "-euc", test),
             stdin=content,
         )
