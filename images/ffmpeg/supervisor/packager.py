@@ -35,7 +35,8 @@ from .timeline import Timeline
 EX_SOFTWARE = 70  # sysexits.h: internal error
 EX_TEMPFAIL = 75  # likewise: try again
 TURN = 0.2  # seconds; what came meanwhile is read at once, which costs less than a turn for each message
-SHORT_TURN = 0.02  # seconds, when the encoder has an appetite
+SHORT_TURN = 0.02  # seconds, when the encoder has an appetite, or after more came than MUCH
+MUCH = 1 << 16  # bytes; a Unix socket holds little more, and nginx-rtmp not for ever what it can't hand over
 REPORT_EVERY = 2.0  # seconds
 LARGEST_ORDER = 1024  # bytes
 THUMBNAIL_EVERY = 20_000  # ms
@@ -542,6 +543,7 @@ class Packager:
         try:
             while not self.stopping:
                 self.now = time.monotonic()
+                had = player.received
                 for message in player.read():
                     self.take(message)
                 self.clear_up()
@@ -552,7 +554,7 @@ class Packager:
                     self.report()
                     reported = self.now
                 hungry = self.encoder is not None and self.encoder.waiting
-                time.sleep(SHORT_TURN if hungry else TURN)
+                time.sleep(SHORT_TURN if hungry or player.received - had > MUCH else TURN)
         except Ended:
             self.finish()
             raise

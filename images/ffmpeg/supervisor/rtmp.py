@@ -177,7 +177,10 @@ def _connected(host: str, port: int, path: Path | None) -> socket.socket:
 
 
 class Player:
-    """Plays one stream. It may be attached before somebody publishes; what comes is then complete."""
+    """Plays one stream. It may be attached before somebody publishes; what comes is then complete.
+
+    *received* is how many bytes have come.
+    """
 
     def __init__(self, source: str, name: str, path: Path | None = None) -> None:
         """Attach to the stream *name* of *source* (rtmp://host:port/application), by the Unix socket *path* if any.
@@ -187,7 +190,7 @@ class Player:
         """
         parts = urlsplit(source)
         self._chunks = Chunks()
-        self._received = self._acknowledged = 0
+        self.received = self._acknowledged = 0
         self._window = 2_500_000
         self._waiting: list[Message] = []
         try:
@@ -235,10 +238,10 @@ class Player:
 
     def _understood(self, data: bytes) -> list[Message | list[Any]]:
         """Return what *data* completes: what the publisher sent, and commands as lists; the rest is dealt with."""
-        self._received += len(data)
-        if self._received - self._acknowledged >= self._window // 2:
-            self._acknowledged = self._received
-            self._send(chunked(ACKNOWLEDGEMENT, struct.pack(">I", self._received & 0xFFFFFFFF), 2))
+        self.received += len(data)
+        if self.received - self._acknowledged >= self._window // 2:
+            self._acknowledged = self.received
+            self._send(chunked(ACKNOWLEDGEMENT, struct.pack(">I", self.received & 0xFFFFFFFF), 2))
         found: list[Message | list[Any]] = []
         for kind, stamp, payload in self._chunks.feed(data):
             if kind in (AUDIO, VIDEO, DATA):

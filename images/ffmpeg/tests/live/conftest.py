@@ -34,7 +34,7 @@ rtmp {{
     server {{
         listen 127.0.0.1:{rtmp};
         listen unix:{root}/play.sock;
-        chunk_size 4096; max_message 4M; timeout 20s; ping 20s; ping_timeout 10s;
+        chunk_size 16384; out_queue 4096; max_message 4M; timeout 20s; ping 20s; ping_timeout 10s;
         notify_method post; netcall_timeout 3s;
         application live {{
             live on; wait_key off; interleave on; meta copy; publish_notify on; idle_streams on;

@@ -379,6 +379,12 @@ TABLE = [
     Row("wrap_24_bit", bends=(sender.begin_with(WRAP - 8000),), expect=PLAIN | {"jumps": 0}),
     Row("message_4_mib", bends=(sender.padded((4 << 20) - 64),), expect=PLAIN),
     Row("double_slash", application="live/", expect=PLAIN),
+    # Ten times what its Unix socket holds in a packager's turn.
+    Row(
+        "heavy",
+        Clip(video=h264(keyframes=60, kbps=20_000), picture=picture("1280x720", look=",noise=alls=40:allf=t")),
+        expect={"jumps": 0, "width": 1280},
+    ),
     Row("full_rate", Clip(video=h264(kbps=1500), seconds=60), expect=PLAIN | {"bitrate_kbps": 1600}),
 ]
 ROWS = {row.name: row for row in TABLE}
