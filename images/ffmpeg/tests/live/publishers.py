@@ -379,7 +379,7 @@ TABLE = [
     Row("wrap_24_bit", bends=(sender.begin_with(WRAP - 8000),), expect=PLAIN | {"jumps": 0}),
     Row("message_4_mib", bends=(sender.padded((4 << 20) - 64),), expect=PLAIN),
     Row("double_slash", application="live/", expect=PLAIN),
-    # Ten times what its Unix socket holds in a packager's turn.
+    # More than a Unix socket holds in a turn of the packager.
     Row(
         "heavy",
         Clip(video=h264(keyframes=60, kbps=20_000), picture=picture("1280x720", look=",noise=alls=40:allf=t")),
