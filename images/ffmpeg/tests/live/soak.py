@@ -79,7 +79,7 @@ def held(house: House, pid: int) -> Held:
 def test_nothing_leaks(house: House, request: pytest.FixtureRequest) -> None:
     minutes = request.config.getoption("--minutes")
     supervisor = house.supervise()
-    publishers = {row: house.send(row) for row in ROWS}
+    publishers = {row: house.send(row, seconds=60 * minutes + 600) for row in ROWS}
     began = time.monotonic()
     for row in ROWS:
         house.eventually(lambda row=row: ".ts" in house.playlist(row), 60, f"{row} plays")
