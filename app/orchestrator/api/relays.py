@@ -8,7 +8,7 @@ from typing import Any
 from flask import abort
 
 from ..models import Relay
-from ..people.access import log_action, visible_key
+from ..people.access import found, log_action, visible_key
 from ..permissions import MANAGERS
 from ..streams import relays
 from .blueprint import ApiBlueprint
@@ -54,8 +54,6 @@ def create(new: dict[str, str], slug: str) -> dict[str, Any]:
 @blueprint.signed_in(*MANAGERS)
 def delete(slug: str, number: str) -> None:
     """Pass a stream on there no more; what runs ends within seconds."""
-    relay = relays.find(visible_key(slug), number)
-    if relay is None:
-        abort(HTTPStatus.NOT_FOUND, "This stream is not passed on under such an id.")
+    relay = found(relays.find(visible_key(slug), number), "This stream is not passed on under such an id.")
     relays.delete(relay)
     log_action("relay", "deleted", slug=slug, relay=number)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from flask import abort, redirect, render_template, request, url_for
+from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_jwt_extended import current_user
 
 from ..models import VISIBILITIES, Relay
-from ..people.access import log_action, visible_key
+from ..people.access import found, log_action, visible_key
 from ..permissions import MANAGERS, may_change
 from ..streams import relays
 from .blueprint import blueprint, signed_in
@@ -18,10 +18,7 @@ from .keys import page_of, relays_of
 
 def _known(slug: str, number: str) -> Relay:
     """Return a relay of *slug* if the signed-in user may see it, or answer 404."""
-    relay = relays.find(visible_key(slug), number)
-    if relay is None:
-        abort(HTTPStatus.NOT_FOUND, "The stream is not passed on there.")
-    return relay
+    return found(relays.find(visible_key(slug), number), "The stream is not passed on there.")
 
 
 @blueprint.get("/streams/<slug>/relays")
