@@ -244,10 +244,10 @@ class Packager:
 
     def _package(self, message: Message, tag: Tag, key: bool, moment: int) -> None:
         """Package *message*, which holds *tag* and lies at *moment*; with a keyframe a new stretch may begin."""
-        sound = message.kind == AUDIO
+        sound = isinstance(tag, flv.AudioTag)
         may_begin = key or (sound and self.format is not None and self.format.picture is None)
         if self.renew and may_begin and self.now - self.stretched >= SHORTEST_STRETCH:
-            self._begin(message, moment)
+            self._begin(message, tag, moment)
         if self.copy is None or (self.renew and not self._still_fits(sound)):
             return  # nobody can decode this before the next keyframe
         if isinstance(tag, flv.AudioTag):
@@ -266,13 +266,12 @@ class Packager:
             return known is not None and known[:2] == (self.format.sound, self.format.configuration)
         return self.picture_header is not None and self.picture_header[0] == self.format.picture
 
-    def _begin(self, message: Message, moment: int) -> None:
+    def _begin(self, message: Message, tag: Tag, moment: int) -> None:
         """Begin a stretch with *message*, a keyframe or, without a picture, some sound."""
-        picture = self.picture_header[0] if self.picture_header and message.kind == VIDEO else None
+        picture = self.picture_header[0] if self.picture_header and isinstance(tag, flv.VideoTag) else None
         frame = None
         if picture is not None:
-            tag = flv.video(message.payload)
-            frame = media.first_picture(picture, tag.data) if tag else None
+            frame = media.first_picture(picture, tag.data)
             if frame is None:
                 self.unreadable += 1
                 return

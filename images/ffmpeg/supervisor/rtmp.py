@@ -163,7 +163,7 @@ def chunked(kind: int, payload: bytes, chunk_stream: int = 3, message_stream: in
 
 
 def _connected(host: str, port: int, path: Path | None) -> socket.socket:
-    """Return a connection to nginx-rtmp: by *path*, which costs it a fifth of TCP between containers, or by address."""
+    """Return a connection to nginx-rtmp: by *path*, which costs less than TCP between containers, or by address."""
     if path is None:
         return socket.create_connection((host, port), ANSWER_WITHIN)
     connection = socket.socket(socket.AF_UNIX)
