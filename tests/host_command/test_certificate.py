@@ -58,14 +58,14 @@ class Proxy:
     """What answers on 443 and 1936, by the pair in *serving*."""
 
     folder: Path
-    listeners: list[socket.socket] = field(default_factory=list)
+    listeners: dict[socket.socket, threading.Thread] = field(default_factory=dict)
     names: list[str | None] = field(default_factory=list)  # that were asked for
 
     def listen(self) -> int:
         """Serve a port of its own, and return it."""
         listener = socket.create_server(("127.0.0.1", 0))
-        self.listeners.append(listener)
-        threading.Thread(target=self._serve, args=[listener], daemon=True).start()
+        self.listeners[listener] = threading.Thread(target=self._serve, args=[listener], daemon=True)
+        self.listeners[listener].start()
         return int(listener.getsockname()[1])
 
     def _serve(self, listener: socket.socket) -> None:
@@ -80,6 +80,14 @@ class Proxy:
                 context.load_cert_chain(self.folder / "serving/fullchain.pem", self.folder / "serving/privkey.pem")
                 with context.wrap_socket(plain, server_side=True):
                     pass
+
+    def close(self) -> None:
+        """Serve no more. Who still waits would take the calls of the next test, whose listener gets the same number."""
+        while self.listeners:
+            listener, thread = self.listeners.popitem()
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join(10)
+            listener.close()
 
     def mark(self, *names: str) -> None:
         """Set the marks of the stand-in engine to these."""
@@ -119,8 +127,7 @@ def proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stand_in: StandIn) ->
     made.mark("running")
     monkeypatch.setattr(certificate, "LISTENING", {443: made.listen(), 1936: made.listen()})
     yield made
-    for listener in made.listeners:
-        listener.close()
+    made.close()
 
 
 def ask(*words: object) -> int:
@@ -260,9 +267,7 @@ def test_an_alarm_is_also_that_nothing_is_served(
     assert "is not served (days left: -1)" in said.err
     assert 'days_left{port="443"} -1\n' in (tmp_path / "metrics/certificate.prom").read_text()
     proxy.mark("running")
-    for listener in proxy.listeners:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
+    proxy.close()
     assert ask("check") == 1
 
 
