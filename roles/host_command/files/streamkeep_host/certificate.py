@@ -49,7 +49,8 @@ def ensure() -> None:
     """Let it take that pair where it has not, because a run was killed before; says nothing where it has."""
     with _locked():
         wanted = first_certificate(_folder() / "fullchain.pem")
-        if _proxy_address() and any(_served(port) != wanted for port in LISTENING):
+        address = _proxy_address()
+        if address and any(_served(address, port) != wanted for port in LISTENING):
             _require(_reloaded())
 
 
@@ -57,7 +58,7 @@ def served(port: str) -> None:
     """Print the certificate served on PORT (443 or 1936)."""
     if port not in map(str, LISTENING):
         raise Failure(f"nothing of ours is served on port {port}: say {' or '.join(map(str, LISTENING))}.")
-    seen = _served(int(port))
+    seen = _served(_proxy_address(), int(port))
     if seen is None:
         raise Failure(f"nothing is served on port {port}: is the proxy running?")
     print(seen, end="")
@@ -76,8 +77,9 @@ def check() -> None:
         "# TYPE streamkeep_certificate_days_left gauge",
     ]
     alarms = []
+    address = _proxy_address()
     for port in LISTENING:
-        result, days, until = _lasting(_served(port), now, told.alert_days)
+        result, days, until = _lasting(_served(address, port), now, told.alert_days)
         lines.append(f'streamkeep_certificate_days_left{{port="{port}"}} {days}')
         event = {"time": _written(now), "event": "certificate", "port": port, "result": result}
         print(json.dumps(event | {"days_left": days, "until": until}, separators=(",", ":")))
@@ -141,9 +143,8 @@ def _proxy_address() -> str:
     return output("docker", "inspect", "--format", NETWORK, "proxy", check=False)
 
 
-def _served(port: int) -> str | None:
-    """Return the certificate (PEM) that is served on a published *port*; none where nothing answers."""
-    address = _proxy_address()
+def _served(address: str, port: int) -> str | None:
+    """Return the certificate (PEM) that the proxy at *address* serves on a published *port*; None where none is."""
     if not address:
         return None
     # Whoever signed it: this looks at what is served, and trusts nobody by it.
@@ -165,11 +166,11 @@ def _serial(certificate: str) -> str:
     return output("openssl", "x509", "-noout", "-serial", input=certificate).partition("=")[2]
 
 
-def _is_served(wanted: str) -> bool:
-    """Tell whether both ports serve *wanted*, after some tries."""
+def _is_served(address: str, wanted: str) -> bool:
+    """Tell whether both ports of the proxy at *address* serve *wanted*, after some tries."""
     for port in LISTENING:
         for _ in range(TRIES):
-            seen = _served(port)
+            seen = _served(address, port)
             if seen == wanted:
                 break
             time.sleep(PAUSE_SECONDS)
@@ -182,13 +183,14 @@ def _is_served(wanted: str) -> bool:
 
 def _reloaded() -> bool:
     wanted = first_certificate(_folder() / "fullchain.pem")
-    if not _proxy_address():
+    address = _proxy_address()
+    if not address:
         print(f"The proxy does not run; it will read the certificate {_serial(wanted)} when it starts.")
         return True
     nginx = ("docker", "exec", "proxy", "nginx", "-c", "/etc/streamkeep/nginx.conf")
     if any(run(*nginx, *asked, check=False).returncode for asked in (("-t", "-q"), ("-s", "reload"))):
         return False
-    if not _is_served(wanted):
+    if not _is_served(address, wanted):
         return False
     print(f"443 and 1936 serve the certificate {_serial(wanted)}.")
     return True
